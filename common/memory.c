@@ -1,0 +1,130 @@
+/* memory.c: the heap's one door, and arenas on top of it. */
+#include "memory.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64, CHUNK = 1 << 20 };
+
+/* Before each block: what free() must get, and how much it was. */
+typedef struct { void *base; size_t bytes; } header;
+
+static struct { pthread_mutex_t lock; long calls, fail_at; size_t live, peak; } heap =
+    { PTHREAD_MUTEX_INITIALIZER, 0, 0, 0, 0 };
+
+void *icd_alloc(size_t count, size_t size)
+{
+    if (size != 0 && count > (SIZE_MAX / 2) / size)
+        return NULL;
+    size_t bytes = count * size;
+    pthread_mutex_lock(&heap.lock);
+    heap.calls++;
+    int fail = heap.fail_at != 0 && heap.calls == heap.fail_at;
+    pthread_mutex_unlock(&heap.lock);
+    if (fail)
+        return NULL;
+    unsigned char *base = calloc(1, bytes + ALIGN + sizeof(header));
+    if (!base)
+        return NULL;
+    uintptr_t p = ((uintptr_t)(base + sizeof(header)) + (ALIGN - 1)) & ~(uintptr_t)(ALIGN - 1);
+    header h = { base, bytes };
+    memcpy((unsigned char *)p - sizeof h, &h, sizeof h);
+    pthread_mutex_lock(&heap.lock);
+    heap.live += bytes;
+    if (heap.live > heap.peak)
+        heap.peak = heap.live;
+    pthread_mutex_unlock(&heap.lock);
+    return (void *)p;
+}
+
+void icd_free(void *p)
+{
+    if (!p)
+        return;
+    header h;
+    memcpy(&h, (unsigned char *)p - sizeof h, sizeof h);
+    pthread_mutex_lock(&heap.lock);
+    heap.live -= h.bytes;
+    pthread_mutex_unlock(&heap.lock);
+    free(h.base);
+}
+
+long icd_alloc_fail_at(long n)
+{
+    pthread_mutex_lock(&heap.lock);
+    long calls = heap.calls;
+    heap.calls = 0;
+    heap.fail_at = n;
+    pthread_mutex_unlock(&heap.lock);
+    return calls;
+}
+
+size_t icd_alloc_live(void)
+{
+    pthread_mutex_lock(&heap.lock);
+    size_t n = heap.live;
+    pthread_mutex_unlock(&heap.lock);
+    return n;
+}
+
+size_t icd_alloc_peak(void)
+{
+    pthread_mutex_lock(&heap.lock);
+    size_t n = heap.peak;
+    pthread_mutex_unlock(&heap.lock);
+    return n;
+}
+
+struct icd_chunk {
+    icd_chunk *next;
+    size_t size, used;
+    unsigned char *bytes;    /* size of them, aligned */
+};
+
+void *icd_arena_alloc(icd_arena *a, size_t count, size_t size)
+{
+    if (size != 0 && count > (SIZE_MAX / 4) / size)
+        return NULL;
+    size_t need = (count * size + ALIGN) & ~(size_t)(ALIGN - 1);
+    icd_chunk *c = a->chunk;
+    while (c && c->size - c->used < need)
+        c = c->next;
+    if (!c) {
+        c = icd_alloc(1, sizeof *c);
+        if (!c)
+            return NULL;
+        c->size = need > CHUNK ? need : CHUNK;
+        c->bytes = icd_alloc(c->size, 1);
+        if (!c->bytes) {
+            icd_free(c);
+            return NULL;
+        }
+        c->next = a->chunk;
+        a->chunk = c;
+    }
+    void *p = c->bytes + c->used;
+    c->used += need;
+    a->used += need;
+    memset(p, 0, need);
+    return p;
+}
+
+void icd_arena_rewind(icd_arena *a)
+{
+    for (icd_chunk *c = a->chunk; c; c = c->next)
+        c->used = 0;
+    a->used = 0;
+}
+
+void icd_arena_release(icd_arena *a)
+{
+    while (a->chunk) {
+        icd_chunk *c = a->chunk;
+        a->chunk = c->next;
+        icd_free(c->bytes);
+        icd_free(c);
+    }
+    a->used = 0;
+}
