@@ -1,4 +1,4 @@
-/* toys.c: two distributions in the plane.                                                            [Anatomy:toys]
+/* toys.c: two distributions in the plane.                                                                [ANA:toys]
  *
  * Draws of point i (stream: purpose ICD_DRAW_DATA, sample i, iteration 1 for gmm, 2 for rings): 0 the component; then, for
  * each attempt k = 0, 1, ..., the normals 4(k+1) .. 4(k+1)+2. There is no libm here, so every platform draws the same points. */
