@@ -83,7 +83,30 @@ struct icd_chunk {
     unsigned char *bytes;    /* size of them, aligned */
 };
 
-void *icd_arena_alloc(icd_arena *a, size_t count, size_t size)
+int icd_arena_holds(const icd_arena *a, size_t bytes)
+{
+    return a->chunk && a->chunk->size - a->chunk->used >= bytes;
+}
+
+int icd_arena_reserve(icd_arena *a, size_t bytes)
+{
+    if (icd_arena_holds(a, bytes))
+        return 1;
+    icd_chunk *c = icd_alloc(1, sizeof *c);
+    if (!c)
+        return 0;
+    c->size = (bytes + ALIGN) & ~(size_t)(ALIGN - 1);
+    c->bytes = icd_alloc(c->size, 1);
+    if (!c->bytes) {
+        icd_free(c);
+        return 0;
+    }
+    c->next = a->chunk;
+    a->chunk = c;
+    return 1;
+}
+
+void *icd_arena_raw(icd_arena *a, size_t count, size_t size)
 {
     if (size != 0 && count > (SIZE_MAX / 4) / size)
         return NULL;
@@ -92,22 +115,21 @@ void *icd_arena_alloc(icd_arena *a, size_t count, size_t size)
     while (c && c->size - c->used < need)
         c = c->next;
     if (!c) {
-        c = icd_alloc(1, sizeof *c);
-        if (!c)
+        if (!icd_arena_reserve(a, need > CHUNK ? need : CHUNK))
             return NULL;
-        c->size = need > CHUNK ? need : CHUNK;
-        c->bytes = icd_alloc(c->size, 1);
-        if (!c->bytes) {
-            icd_free(c);
-            return NULL;
-        }
-        c->next = a->chunk;
-        a->chunk = c;
+        c = a->chunk;
     }
     void *p = c->bytes + c->used;
     c->used += need;
     a->used += need;
-    memset(p, 0, need);
+    return p;
+}
+
+void *icd_arena_alloc(icd_arena *a, size_t count, size_t size)
+{
+    void *p = icd_arena_raw(a, count, size);
+    if (p)
+        memset(p, 0, count * size);
     return p;
 }
 

@@ -31,6 +31,13 @@ typedef struct {
  * NULL when memory is out or the size overflows; count or size of 0 gives a valid pointer. */
 void *icd_arena_alloc(icd_arena *a, size_t count, size_t size);
 void icd_arena_release(icd_arena *a);
+/* The same without the zeros, for what is written in full at once. */
+void *icd_arena_raw(icd_arena *a, size_t count, size_t size);
+
+/* Make sure that the next blocks, `bytes` of them padding included, come from one piece. 0: memory is out. */
+int icd_arena_reserve(icd_arena *a, size_t bytes);
+/* Would that be so without taking memory? */
+int icd_arena_holds(const icd_arena *a, size_t bytes);
 
 /* Forget every block but keep the memory for the blocks to come: what a tape does between two parts. */
 void icd_arena_rewind(icd_arena *a);
