@@ -28,17 +28,17 @@ double icd_npy_value(const icd_npy *a, size_t i);                 /* element i a
 
 /* An .npy as images: rank 4, (N,C,H,W) or (N,H,W,C); rank 3 is (N,H,W) with one channel; rank 2 (N,D) is (N,D,1,1).
  * (N,H,W,C) is taken where the last axis is 1 or 3 and the second is not. uint8 becomes v/255; floats are kept.
- * A float that is not finite is ICD_ENAN with its index. */
+ * A float that is not finite, or beyond float32, is ICD_ENAN with its index. */
 icd_status icd_npy_images(icd_arena *a, const char *name, const icd_npy *npy, icd_images *out, icd_err *err);
 
 /* Write .npy, version 1, little-endian, C order. type 'f' takes float data, 'd' double, 'u' uint8, 'l' int64. */
 icd_status icd_write_npy(const char *path, char type, int rank, const size_t *shape, const void *data, icd_err *err);
 
-/* PNG, 8 bits, 1 (grey) or 3 (RGB) channels: px is (h,w,channels). Deflate with stored or fixed-Huffman blocks. */
+/* PNG, 8 bits, 1 (grey) or 3 (RGB) channels: px is (h,w,channels). Runs are compressed. */
 icd_status icd_write_png(const char *path, int w, int h, int channels, const uint8_t *px, icd_err *err);
 /* A grid of n images (n,c,h,w), c 1 or 3, `columns` a row (0: about square), each `zoom` times enlarged, one pixel
- * apart on a mid-grey ground; values clamped to [0,1], rounded to nearest. A set of 2-channel 1x1 points is drawn as a
- * scatter plot of the unit square. */
+ * apart and from the edges on a mid-grey ground; values clamped to [0,1], rounded to nearest, NaN black. A set of 2-channel
+ * 1x1 points is drawn as a scatter plot of the unit square, 128*zoom pixels a side, y upwards; points beyond are left out. */
 icd_status icd_write_grid(const char *path, const icd_images *s, int columns, int zoom, icd_err *err);
 
 #endif
