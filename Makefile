@@ -63,8 +63,12 @@ $(B)/tests/test_ref_%_complex: tests/test_ref_%.c $(LIB)
 check: $(EXE) $(TESTS) $(REFTESTS)
 	@B=$(B) EXE=./$(EXE) sh tests/run.sh $(TESTS) $(REFTESTS) $(sort $(wildcard tests/check_*.sh))
 
+# Every case of the reference engines against PyTorch (`make check` runs a few): about three minutes.
+oracle: $(EXE)
+	@EXE=./$(EXE) ORACLE= sh tests/check_oracle.sh
+
 clean:
 	rm -rf $(B) $(EXE)
 
-.PHONY: all check clean
+.PHONY: all check oracle clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
