@@ -1,11 +1,21 @@
 /* rng.c: Philox 4x32-10 and normals from exactly rounded float32 operations. */
 #include "rng.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
+/* Every value of type `rounded` is the float nearest to the result of one operation. Three things could spoil that:
+ * precision kept beyond float (x87, s390x), which the stores of a volatile end; constants kept beyond float, so all are
+ * written in hexadecimal, exactly; fused multiply-adds, which -ffp-contract=off forbids. Operations on floats in double or
+ * longer, rounded again to float, are as if rounded once. */
+#if FLT_EVAL_METHOD == 0
+typedef float rounded;
+#else
+typedef volatile float rounded;
+#endif
 #if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF     /* a fused multiply-add would round once where others round twice */
+#pragma STDC FP_CONTRACT OFF
 #endif
 
 void icd_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
@@ -48,8 +58,7 @@ uint32_t icd_below(const icd_stream *s, uint64_t index, uint32_t n)
     return (uint32_t)((uint64_t)icd_bits(s, index) * n >> 32);
 }
 
-/* -ln(u), 0 < u <= 1, to about 1e-7: u = m 2^e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m-1)/(m+1)).
- * Every line is one rounded operation, so that excess precision and contraction cannot change a bit. */
+/* -ln(u), 0 < u <= 1, to about 1e-7: u = m 2^e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m-1)/(m+1)). */
 static float minus_log(float u)
 {
     uint32_t bits;
@@ -62,23 +71,23 @@ static float minus_log(float u)
     }
     float m;
     memcpy(&m, &mantissa, sizeof m);
-    float top = m - 1.0f;
-    float bottom = m + 1.0f;
-    float z = top / bottom;
-    float z2 = z * z;
-    float p = z2 * 0.11111111f;
-    p = p + 0.14285715f;
+    rounded top = m - 1.0f;
+    rounded bottom = m + 1.0f;
+    rounded z = top / bottom;
+    rounded z2 = z * z;
+    rounded p = z2 * 0x1.c71c72p-4f;         /* 1/9 */
+    p = p + 0x1.24924ap-3f;                  /* 1/7 */
     p = p * z2;
-    p = p + 0.2f;
+    p = p + 0x1.99999ap-3f;                  /* 1/5 */
     p = p * z2;
-    p = p + 0.33333334f;
+    p = p + 0x1.555556p-2f;                  /* 1/3 */
     p = p * z2;
     p = p * z;
     p = p + z;
     p = p * 2.0f;                            /* ln m */
-    float k = (float)e;
-    float high = k * 0.69314575f;            /* ln 2 in two parts; the first has 11 bits to spare */
-    float low = k * 1.4286068e-6f;
+    rounded k = (float)e;
+    rounded high = k * 0x1.62e4p-1f;         /* ln 2 in two parts; the first has 11 bits to spare */
+    rounded low = k * 0x1.7f7d1cp-20f;
     p = p + low;
     p = p + high;
     return -p;
@@ -90,27 +99,27 @@ static void cos_sin(uint32_t r, float *c, float *s)
     uint32_t octant = r >> 29, rest = r & 0x1FFFFFFFu;
     if (octant & 1u)
         rest = 0x20000000u - rest;
-    float t = (float)rest;
+    rounded t = (float)rest;
     t = t * 0x1p-29f;
-    float a = t * 0.78539819f;
-    float a2 = a * a;
-    float p = a2 * 2.7557319e-6f;
-    p = p - 1.9841270e-4f;
+    rounded a = t * 0x1.921fb6p-1f;          /* pi/4 */
+    rounded a2 = a * a;
+    rounded p = a2 * 0x1.71de3ap-19f;        /* 1/9! */
+    p = p - 0x1.a01a02p-13f;                 /* 1/7! */
     p = p * a2;
-    p = p + 8.3333338e-3f;
+    p = p + 0x1.111112p-7f;                  /* 1/5! */
     p = p * a2;
-    p = p - 0.16666667f;
+    p = p - 0x1.555556p-3f;                  /* 1/3! */
     p = p * a2;
     p = p * a;
-    float sine = p + a;
-    float q = a2 * 2.4801588e-5f;
-    q = q - 1.3888889e-3f;
+    rounded sine = p + a;
+    rounded q = a2 * 0x1.a01a02p-16f;        /* 1/8! */
+    q = q - 0x1.6c16c2p-10f;                 /* 1/6! */
     q = q * a2;
-    q = q + 4.1666668e-2f;
+    q = q + 0x1.555556p-5f;                  /* 1/4! */
     q = q * a2;
     q = q - 0.5f;
     q = q * a2;
-    float cosine = q + 1.0f;
+    rounded cosine = q + 1.0f;
     int swap = ((octant + 1u) & 2u) != 0;    /* octants 1, 2, 5, 6 */
     float x = swap ? sine : cosine, y = swap ? cosine : sine;
     *c = (octant >= 2u && octant <= 5u) ? -x : x;
@@ -120,18 +129,18 @@ static void cos_sin(uint32_t r, float *c, float *s)
 /* Two uniforms become two independent normals (Box and Muller 1958). */
 static void box_muller(uint32_t r0, uint32_t r1, float *z0, float *z1)
 {
-    float u = (float)r0;
+    rounded u = (float)r0;
     u = u * 0x1p-32f;
     u = u + 0x1p-33f;                        /* in [2^-33, 1] */
     float l = minus_log(u);
-    float two = l + l;
+    rounded two = l + l;
     if (two < 0.0f)
         two = 0.0f;
-    float radius = sqrtf(two);               /* sqrt is exactly rounded by IEEE 754 */
+    rounded radius = sqrtf(two);             /* sqrt is exactly rounded by IEEE 754 */
     float c, s;
     cos_sin(r1, &c, &s);
-    float a = radius * c;
-    float b = radius * s;
+    rounded a = radius * c;
+    rounded b = radius * s;
     *z0 = a;
     *z1 = b;
 }
