@@ -1,0 +1,182 @@
+/* algorithm1.c: EBM training, line by line. Comments quote the lines of the paper's Algorithm 1.         [ICD:alg1] */
+#include "algorithm1.h"
+
+#include <string.h>
+
+#include "parallel.h"
+
+icd_status icd_training_init(icd_training *t, icd_arena *a, const icd_config *config, const icd_arch *arch, icd_engine *engine,
+                             const icd_images *data, icd_err *err)
+{
+    if (data->c != arch->c || data->h != arch->h || data->w != arch->w)
+        return icd_fail(err, ICD_EINVAL, "the data are images of %dx%dx%d (channels, rows, columns), the model wants %dx%dx%d",
+                        data->c, data->h, data->w, arch->c, arch->h, arch->w);
+    for (int i = 0; i < data->n && config->model.classes; i++)
+        if (!data->label || data->label[i] < 0 || data->label[i] >= config->model.classes)
+            return data->label ? icd_fail(err, ICD_EINVAL, "image %d has label %d, and the model has classes 0..%d", i,
+                                          (int)data->label[i], config->model.classes - 1)
+                               : icd_fail(err, ICD_EINVAL, "the model has classes, and the data have no labels");
+    memset(t, 0, sizeof *t);
+    t->config = config;
+    t->arch = arch;
+    t->engine = engine;
+    t->data = data;
+    size_t d = icd_image_size(data), n = (size_t)config->batch;
+    size_t work = icd_augment_work(arch->c, arch->h, arch->w) * (size_t)engine->threads;
+    ICD_TRY(icd_buffer_init(&t->buffer, a, config->buffer, config->buffer_store, config->buffer_size, d, err));
+    t->positives = icd_arena_alloc(a, n * d, sizeof(float));
+    t->chains = icd_arena_alloc(a, n * d, sizeof(float));
+    t->neighbours = icd_arena_alloc(a, (size_t)config->nn_set * d, sizeof(float));
+    t->augment_work = icd_arena_alloc(a, work, sizeof(float));
+    t->positive_labels = icd_arena_alloc(a, n, sizeof(int32_t));
+    t->labels = icd_arena_alloc(a, n, sizeof(int32_t));
+    if (!t->positives || !t->chains || !t->neighbours || !t->augment_work || !t->positive_labels || !t->labels)
+        return icd_fail(err, ICD_ENOMEM, "out of memory for a batch of %d images", config->batch);
+    return ICD_OK;
+}
+
+icd_chain icd_chain_settings(const icd_config *c)
+{
+    return (icd_chain){ .steps = c->steps, .step_size = c->step_size, .noise = c->noise,
+                        .noise_before = c->noise_order == ICD_NOISE_BEFORE, .clamp = c->clamp, .seed = c->seed };
+}
+
+icd_losses icd_loss_settings(const icd_config *c)
+{
+    return (icd_losses){ .w_opt = c->w_opt, .w_ent = c->w_ent, .energy_l2 = c->energy_l2, .kl_sign = c->kl_sign,
+                         .kl_batch = c->kl_batch, .backprop_steps = icd_backprop_steps(c), .scale_mean = c->scale_mean };
+}
+
+static icd_stream stream(const icd_training *t, icd_purpose purpose, int sample)
+{
+    return (icd_stream){ t->config->seed, (uint64_t)t->iteration + 1, (uint32_t)purpose, (uint32_t)sample };
+}
+
+static void copy_datum(const icd_training *t, int datum, float *x, int32_t *label)
+{
+    size_t d = icd_image_size(t->data);
+    memcpy(x, t->data->x + (size_t)datum * d, d * sizeof *x);
+    *label = t->data->label && t->config->model.classes ? t->data->label[datum] : 0;
+}
+
+/* x+_i ~ p_D                                                                                            [ICD:alg1.4]
+ * With data_noise, plus that much Gaussian noise (Anatomy's epsilon_data). */
+static void draw_positive(icd_training *t, int i)
+{
+    size_t d = icd_image_size(t->data);
+    float *x = t->positives + (size_t)i * d;
+    icd_stream s = stream(t, ICD_DRAW_POSITIVE, i);
+    copy_datum(t, (int)icd_below(&s, 0, (uint32_t)t->data->n), x, &t->positive_labels[i]);
+    if (t->config->data_noise > 0) {
+        icd_stream z = stream(t, ICD_DRAW_DATA_NOISE, i);
+        for (size_t k = 0; k < d; k++)
+            x[k] += (float)t->config->data_noise * icd_normal(&z, k);
+    }
+}
+
+/* x~0_i ~ B with probability 1 - restart_prob, and U otherwise                                          [ICD:alg1.5]
+ * init = noise: always U (ICD D.1, Anatomy). init = data: fresh starts are data, not noise (G&L 6.1). */
+static void draw_start(icd_training *t, int i)
+{
+    const icd_config *c = t->config;
+    size_t d = icd_image_size(t->data);
+    float *x = t->chains + (size_t)i * d;
+    icd_stream s = stream(t, ICD_DRAW_START, i);
+    int fresh = t->buffer.count == 0 || c->init == ICD_INIT_FROM_NOISE || icd_uniform(&s, 0) < c->restart_prob;
+    if (!fresh) {
+        int slot = (int)icd_below(&s, 1, (uint32_t)t->buffer.count);
+        icd_buffer_get(&t->buffer, slot, x);
+        t->labels[i] = t->buffer.label[slot];
+    } else if (c->init == ICD_INIT_FROM_DATA) {
+        copy_datum(t, (int)icd_below(&s, 2, (uint32_t)t->data->n), x, &t->labels[i]);
+    } else {
+        icd_stream u = stream(t, ICD_DRAW_UNIFORM, i), l = stream(t, ICD_DRAW_LABEL, i);
+        icd_uniforms(&u, 0, d, x);
+        t->labels[i] = c->model.classes ? (int32_t)icd_below(&l, 0, (uint32_t)c->model.classes) : 0;
+    }
+}
+
+static void augment(icd_training *t, int thread, icd_purpose purpose, int sample, float *x)
+{
+    const icd_arch *a = t->arch;
+    icd_stream s = stream(t, purpose, sample);
+    icd_augment_apply(&t->config->augment, &s, a->c, a->h, a->w, x,
+                      t->augment_work + (size_t)thread * icd_augment_work(a->c, a->h, a->w));
+}
+
+/* Jobs 0..batch-1 make x+_i and x~0_i; the others one element of X each. */
+static void prepare(void *context, int thread, int job)
+{
+    icd_training *t = context;
+    const icd_config *c = t->config;
+    size_t d = icd_image_size(t->data);
+    int active = icd_augment_active(&c->augment, t->arch->c, t->arch->h, t->arch->w);
+    if (job < c->batch) {
+        draw_positive(t, job);
+        draw_start(t, job);
+        /* x~0_i = D(x~0_i)                                                                              [ICD:alg1.7] */
+        if (active)
+            augment(t, thread, ICD_DRAW_AUGMENT, job, t->chains + (size_t)job * d);
+        return;
+    }
+    /* X ~ B for nearest neighbour entropy calculation                                                   [ICD:alg1.6]
+     * Drawn before this turn's chains are stored, as in the paper (the released code draws after). */
+    int j = job - c->batch;
+    icd_stream s = stream(t, ICD_DRAW_NEIGHBOUR, j);
+    icd_buffer_get(&t->buffer, (int)icd_below(&s, 0, (uint32_t)t->buffer.count), t->neighbours + (size_t)j * d);
+    if (c->nn_augment && active)
+        augment(t, thread, ICD_DRAW_NN_AUGMENT, j, t->neighbours + (size_t)j * d);
+}
+
+icd_status icd_algorithm1_turn(icd_training *t, icd_iteration_stats *stats, icd_err *err)
+{
+    const icd_config *c = t->config;
+    icd_engine *e = t->engine;
+    size_t d = icd_image_size(t->data);
+    int64_t turn = t->iteration + 1;
+
+    /* x+ ~ p_D,  x~0 ~ B or U,  X ~ B,  x~0 = D(x~0)                                                  [ICD:alg1.4-7] */
+    int least = c->nn_min_buffer > 1 ? c->nn_min_buffer : 1;
+    stats->neighbours = c->w_ent != 0 && t->buffer.count >= least ? c->nn_set : 0;
+    icd_parallel(e->threads, c->batch + stats->neighbours, prepare, t);
+
+    /* for k = 1..K: x~k = x~k-1 - grad_x E(Omega(x~k-1)) + omega                                     [ICD:alg1.8-12] */
+    icd_chain chain = icd_chain_settings(c);
+    chain.n = c->batch;
+    chain.x0 = t->chains;
+    chain.labels = c->model.classes ? t->labels : NULL;
+    chain.iteration = (uint64_t)turn;
+    chain.purpose = ICD_DRAW_LANGEVIN;
+    chain.keep = icd_backprop_steps(c);
+    ICD_TRY(e->chain(e, &chain, t->chains, &stats->chain, err));
+    if (!stats->chain.finite)
+        return icd_fail(err, ICD_ENAN, "iteration %lld: the chain left the finite numbers; a smaller step_size or lr may help",
+                        (long long)turn);
+
+    /* x- = Omega(x~K), x^- = x~K;  L_CD, L_KL and their gradients                                   [ICD:alg1.13-16] */
+    icd_losses losses = icd_loss_settings(c);
+    losses.n = c->batch;
+    losses.positives = t->positives;
+    losses.positive_labels = c->model.classes ? t->positive_labels : NULL;
+    losses.n_neighbours = stats->neighbours;
+    losses.neighbours = t->neighbours;
+    ICD_TRY(e->gradients(e, &losses, &stats->loss, err));
+    if (!stats->loss.finite)
+        return icd_fail(err, ICD_ENAN, "iteration %lld: a loss or gradient is not finite (mean energies %g and %g)",
+                        (long long)turn, stats->loss.energy_positive, stats->loss.energy_negative);
+
+    /* Here the gradients of several processes are summed, where there are several: each has ICD_GRAD_CD and ICD_GRAD_KL of
+     * its share of the batch. */
+
+    /* Update theta based on Delta theta using Adam                                                     [ICD:alg1.17] */
+    icd_update update = { turn, c->lr, c->beta1, c->beta2, c->adam_eps, c->grad_clip, c->ema };
+    ICD_TRY(e->update(e, &update, err));
+
+    /* B <- B u x~K                                                                                     [ICD:alg1.18] */
+    for (int i = 0; i < c->batch; i++) {
+        icd_stream s = stream(t, ICD_DRAW_BUFFER, i);
+        icd_buffer_push(&t->buffer, &s, t->chains + (size_t)i * d, t->labels[i]);
+    }
+    t->iteration = turn;
+    return ICD_OK;
+}
