@@ -175,7 +175,7 @@ static void ink(const glyph *g, float width, const point *curve, const int *star
             near_piece(curve[j], curve[j + 1], reach, x);
     for (int i = 0; i < PIXELS; i++) {
         float v = reach - sqrtf(x[i]);
-        x[i] = v > 1 ? 1 : v;
+        x[i] = v > 0 ? v < 1 ? v : 1 : 0;
     }
 }
 
