@@ -65,6 +65,10 @@ int icd_text_uint64(const char *word, uint64_t *v)
 
 void icd_real_text(double v, char out[ICD_REAL_TEXT])
 {
+    if (fabs(v) < 1e15 && v == floor(v)) {
+        snprintf(out, ICD_REAL_TEXT, "%.0f", v);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(out, ICD_REAL_TEXT, "%.*g", digits, v);
         if (strtod(out, NULL) == v)

@@ -13,7 +13,7 @@ int icd_text_real(const char *word, double *v);
 int icd_text_int64(const char *word, int64_t *v);
 int icd_text_uint64(const char *word, uint64_t *v);
 
-/* The shortest decimal that reads back as v. */
+/* The shortest decimal that reads back as v, a finite number; whole numbers under 1e15 without an exponent. */
 void icd_real_text(double v, char out[ICD_REAL_TEXT]);
 
 /* The first n bytes of s for a message: what is not printable ASCII becomes ?, what is too long ends in "...". */
