@@ -333,6 +333,7 @@ static const struct { const char *text, *position, *says; } wrong[] = {
     { "conv 8 17 1 0", "position 1, 'conv' on 3x16x16", "17x17 does not fit" },
     { "maxpool|maxpool|maxpool|maxpool|maxpool", "position 33, 'maxpool' on 3x1x1", "pool" },
     { "conv 65536 | conv 65536 | mean | dense 1", "position 14, 'conv'", "parameters" },
+    { "mean | dense 32768 | dense 32768 | dense 32768 | dense 1", "position 36, 'dense'", "parameters" },   /* their sum */
     { "flatten | dense 65536 | dense 65536 | dense 1", "position 25, 'dense'", "parameters" },
 };
 
