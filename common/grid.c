@@ -8,10 +8,10 @@
 
 enum { GROUND = 128, SQUARE = 128, DOT = 64 };       /* grey between images; pixels a side of a plot at zoom 1; ink of a point */
 
-/* [0,1] -> 0..255 to nearest; what is outside is clamped, and NaN is 0. */
+/* [0,1] -> 0..255 to nearest (the product exact: in float 0.7f * 255 would round up to a half); outside is clamped, NaN is 0. */
 static uint8_t to_byte(float v)
 {
-    return !(v > 0) ? 0 : v >= 1 ? 255 : (uint8_t)(v * 255.0f + 0.5f);
+    return !(v > 0) ? 0 : v >= 1 ? 255 : (uint8_t)((double)v * 255 + 0.5);
 }
 
 /* Points (x,y) of the unit square, y upwards, on white; each darkens its pixel. */

@@ -8,12 +8,12 @@ static icd_status idx_header(const char *name, icd_bytes bytes, uint32_t magic, 
 {
     static const char *const axis[] = { "number of items", "number of rows", "number of columns" };
     size_t header = 4 * (size_t)(words + 1);
-    if (bytes.n < header)
-        return icd_fail(err, ICD_EFORMAT, "%s: ends at byte %zu, wanted an IDX header of %zu bytes", name, bytes.n, header);
-    uint32_t there = icd_load_be32(bytes.p);
+    uint32_t there = bytes.n < 4 ? magic : icd_load_be32(bytes.p);
     if (there != magic)
         return icd_fail(err, ICD_EFORMAT, "%s: byte 0: magic 0x%08lx, wanted 0x%08lx (IDX %s of uint8)", name,
                         (unsigned long)there, (unsigned long)magic, words == 3 ? "images" : "labels");
+    if (bytes.n < header)
+        return icd_fail(err, ICD_EFORMAT, "%s: ends at byte %zu, wanted an IDX header of %zu bytes", name, bytes.n, header);
     uint64_t want = 1;
     for (int i = 0; i < words; i++) {
         size[i] = icd_load_be32(bytes.p + 4 * (i + 1));
