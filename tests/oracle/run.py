@@ -88,6 +88,7 @@ CASES = [
     case("K=3, nonlocal, all back", "anatomy-nonlocal", CIFAR, steps=3, backprop="all"),
     # losses
     case("kl_batch", "code-mnist", MNIST, n=4, kl_batch=2, backprop="2", quick=True),
+    case("in parts, on 3 threads", "code-mnist", MNIST, n=5, kl_batch=4, backprop="all", also="memory=100 threads=3", quick=True),
     case("kl_batch of one, multiscale", "code-cifar10", CIFAR, n=3, kl_batch=1, scale_mean=True),
     case("weights are not applied", "code-mnist", MNIST, also="w_opt=0.5 w_ent=0.3 kl_sign=-1 energy_l2=1"),
     case("ties go to the lowest index", "code-mnist", MNIST, n=3, neighbours="ties", quick=True),
