@@ -156,7 +156,7 @@ static icd_status bad(const icd_setting *s, const char *value, icd_err *err)
     case ICD_SET_TEXT:
         break;
     }
-    return icd_fail(err, ICD_EINVAL, "setting '%s' is '%s', wanted %.0f to %.0f printable characters without #", s->name,
+    return icd_fail(err, ICD_EINVAL, "setting '%s' is '%s', wanted %.0f to %.0f bytes without # or control characters", s->name,
                     shown, s->min, s->max);
 }
 
@@ -166,7 +166,7 @@ static icd_status set_text(icd_config *c, const icd_setting *s, const char *valu
     if (n < (size_t)s->min || n > (size_t)s->max)
         return bad(s, value, err);
     for (size_t i = 0; i < n; i++)
-        if (value[i] < ' ' || value[i] > '~' || value[i] == '#')
+        if ((unsigned char)value[i] < ' ' || value[i] == 127 || value[i] == '#')        /* UTF-8 is welcome */
             return bad(s, value, err);
     put(c, s, value, n + 1);
     return ICD_OK;

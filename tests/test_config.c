@@ -161,9 +161,11 @@ static const struct { const char *assignment, *says; } wrong[] = {
     { "norm=", "wanted none|" },
     { "norm=group|instance", "wanted none|" },
     { "norm=grou", "wanted none|" },
-    { "arch=", "wanted 1 to 2047 printable characters" },
+    { "arch=", "wanted 1 to 2047 bytes" },
     { "arch=a#b", "without #" },
     { "arch=a\001b", "'a?b'" },
+    { "arch=a\177b", "control characters" },
+    { "arch=\303\251", NULL },
 };
 
 TEST(errors_name_setting_value_and_range)
@@ -255,7 +257,8 @@ TEST(print_and_parse_is_the_identity)
     CHECK(same(&c, &d));
     CHECK_OK(icd_config_print(&a, &d, &again, &err));
     CHECK(strcmp(text, again) == 0);
-    CHECK_SAYS(text, "preset = code-mnist\narch = full: conv F | mean | dense 1\nfilters = 64\n");
+    CHECK_SAYS(text, "preset = code-mnist\narch = full: conv F | mean | dense 1\n");
+    CHECK_SAYS(text, "\nfilters = 64\n");
     CHECK_SAYS(text, "\nlr = 0.1\n");
     CHECK_SAYS(text, "\nnoise = 0.30000000000000004\n");
     CHECK_SAYS(text, "\nbackprop_steps = all\n");
