@@ -32,7 +32,7 @@ static icd_status idx_header(const char *name, icd_bytes bytes, uint32_t magic, 
 
 icd_status icd_parse_idx_images(icd_arena *a, const char *name, icd_bytes bytes, icd_images *out, icd_err *err)
 {
-    uint32_t size[3];
+    uint32_t size[3] = { 0 };
     ICD_TRY(idx_header(name, bytes, 0x803, 3, size, err));
     size_t count = bytes.n - 16;
     float *x = icd_arena_alloc(a, count, sizeof *x);
@@ -46,7 +46,7 @@ icd_status icd_parse_idx_images(icd_arena *a, const char *name, icd_bytes bytes,
 
 icd_status icd_parse_idx_labels(icd_arena *a, const char *name, icd_bytes bytes, int32_t **label, int *n, icd_err *err)
 {
-    uint32_t size[1];
+    uint32_t size[1] = { 0 };
     ICD_TRY(idx_header(name, bytes, 0x801, 1, size, err));
     int32_t *l = icd_arena_alloc(a, size[0], sizeof *l);
     if (!l)

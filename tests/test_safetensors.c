@@ -323,7 +323,7 @@ TEST(a_full_disk_leaves_the_old_file)
 
 TEST(memory_running_out_is_said)
 {
-    size_t live = icd_alloc_live(), bytes;
+    size_t live = icd_alloc_live(), bytes = 0;
     CHECK_OK(icd_write_safetensors(temp_path("w"), &all, &err));
     unsigned char *p = temp_read(temp_path("w"), &bytes);
     for (int writes = 0; writes < 2; writes++)
