@@ -5,7 +5,7 @@
 
 CC      ?= cc
 OPT     ?= -O3
-WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-unknown-warning-option
+WARN    := -Wall -Wextra -Wshadow -Wconversion
 # -ffp-contract=off: results do not depend on whether the compiler fuses a multiply and an add.
 override CFLAGS += -std=c99 -pedantic $(WARN) $(OPT) -ffp-contract=off -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I.
 LIBS    := -lm -lpthread

@@ -136,8 +136,7 @@ icd_status icd_algorithm1_turn(icd_training *t, icd_iteration_stats *stats, icd_
     int64_t turn = t->iteration + 1;
 
     /* x+ ~ p_D,  x~0 ~ B or U,  X ~ B,  x~0 = D(x~0)                                                  [ICD:alg1.4-7] */
-    int least = c->nn_min_buffer > 1 ? c->nn_min_buffer : 1;
-    stats->neighbours = c->w_ent != 0 && t->buffer.count >= least ? c->nn_set : 0;
+    stats->neighbours = c->w_ent != 0 && t->buffer.count > c->nn_min_buffer ? c->nn_set : 0;
     icd_parallel(e->threads, c->batch + stats->neighbours, prepare, t);
 
     /* for k = 1..K: x~k = x~k-1 - grad_x E(Omega(x~k-1)) + omega                                     [ICD:alg1.8-12] */

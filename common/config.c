@@ -23,6 +23,10 @@ const icd_setting icd_settings[] = {
     /* the model */
     { "arch", ICD_SET_TEXT, AT(arch), 1, sizeof((icd_config *)0)->arch - 1, NULL, "paper-cifar10",
       "the architecture: a built-in's name or a line of layers [ICD:B.1]", 1 },
+    { "image", ICD_SET_TEXT, AT(image), 1, sizeof((icd_config *)0)->image - 1, NULL, "auto",
+      "channels, rows and columns of an image, as 3x32x32; auto: the data's, or the built-in architecture's", 1 },
+    { "data", ICD_SET_TEXT, AT(data), 1, sizeof((icd_config *)0)->data - 1, NULL, "none",
+      "the training data, as after --data", 0 },
     { "filters", ICD_SET_INT, AT(model.filters), 1, 65536, NULL, "64", "channels that F stands for in the architecture", 1 },
     { "norm", ICD_SET_CHOICE, AT(model.norm), 0, 0, "none|group|instance|auto", "group",
       "the norm in res and down; auto: instance up to 128 channels, group above [ICD:B.1]", 1 },
@@ -50,7 +54,7 @@ const icd_setting icd_settings[] = {
     REAL("w_ent", w_ent, 0, 1e6, "1", "weight of L_ent [ICD:8]"),
     REAL("energy_l2", energy_l2, 0, 1e6, "0", "weight of <E(x+)^2 + E(x-)^2>; not in the paper, 1 in the code"),
     INT("kl_sign", kl_sign, -1, 1, NULL, "1", "1: the paper's L_KL; -1: the sign of ICD (2), G&L's right KL [GL:5.4]"),
-    INT("kl_batch", kl_batch, 0, 1e6, NULL, "0", "L_KL over the first so many chains; 0: over all"),
+    INT("kl_batch", kl_batch, 0, 1e6, NULL, "0", "L_KL over the first so many chains of a batch; 0: over all"),
     INT("backprop_steps", backprop_steps, 0, 1e6, "all", "1",
         "Langevin steps that L_KL is differentiated through; all: the whole chain [ICD:D.2]"),
     BOOL("scale_mean", scale_mean, "off", "the losses average the scales' energies (code) instead of summing them"),
@@ -410,9 +414,6 @@ icd_status icd_config_check(const icd_config *c, icd_err *err)
     if (c->backprop_steps != ICD_BACKPROP_ALL && c->backprop_steps > c->steps)
         return icd_fail(err, ICD_EINVAL, "setting 'backprop_steps' is %d, but a chain has only steps = %d",
                         c->backprop_steps, c->steps);
-    if (c->kl_batch > c->batch)
-        return icd_fail(err, ICD_EINVAL, "setting 'kl_batch' is %d, but there are only batch = %d chains", c->kl_batch,
-                        c->batch);
     if (c->w_ent > 0) {
         if (c->nn_set == 0)
             return icd_fail(err, ICD_EINVAL, "setting 'nn_set' is 0, so L_ent has no neighbours: set w_ent = 0 as well");

@@ -19,6 +19,8 @@ typedef struct {
     char preset[32];                 /* the preset that the settings started from; "" for none */
     /* the model */
     char arch[2048];                 /* a built-in's name or a line */
+    char image[32];                  /* "CxHxW", or "auto": the data's size, or the built-in architecture's */
+    char data[1024];                 /* what --data said (dataset.h); "none" */
     icd_model_settings model;        /* filters norm groups weight_std spectral_norm multiscale classes */
     /* the chain                                                                            [ICD:alg1.9-12] */
     int steps;                       /* K */
@@ -30,7 +32,7 @@ typedef struct {
     /* the losses                                                                           [ICD:5-8] */
     double w_opt, w_ent, energy_l2;
     int kl_sign;                     /* +1 ICD (6), -1 G&L's "right" KL */
-    int kl_batch;                    /* L_KL over the first n chains; 0 = all */
+    int kl_batch;                    /* L_KL over the first n chains; 0 (or more than there are) = all */
     int backprop_steps;              /* 1, m, or ICD_BACKPROP_ALL */
     int scale_mean;                  /* losses average the scales' energies instead of summing them */
     /* the buffer */
@@ -83,7 +85,7 @@ icd_status icd_config_set(icd_config *c, const char *key, const char *value, icd
 icd_status icd_config_assign(icd_config *c, const char *assignment, icd_err *err);
 /* `key = value` lines; # starts a comment; errors name file and line. Text need not end in NUL. On failure *c is unchanged. */
 icd_status icd_config_parse(icd_config *c, const char *name, const char *text, size_t n, icd_err *err);
-/* What no single setting can tell: nn_set with w_ent, backprop_steps over steps, kl_batch over batch ... */
+/* What no single setting can tell: nn_set with w_ent, backprop_steps over steps ... */
 icd_status icd_config_check(const icd_config *c, icd_err *err);
 /* Every setting as `key = value` lines, reals with 17 digits where needed; parse(print(c)) == c. Text from a. */
 icd_status icd_config_print(icd_arena *a, const icd_config *c, char **text, icd_err *err);

@@ -1,0 +1,243 @@
+/* train.c: icd train: Algorithm 1 over a data set, into a run folder:
+ *   config.txt  log.csv  samples/ITERATION.png  checkpoint.safetensors                                              */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "common/algorithm1.h"
+#include "common/dataset.h"
+#include "common/formats.h"
+#include "common/log.h"
+
+static const char usage[] =
+    "usage: icd train --preset NAME --data SPEC --out RUN [--engine NAME] [--set key=value ...]\n"
+    "       icd train --config FILE --data SPEC --out RUN ...\n"
+    "       icd train --resume --out RUN [--data SPEC] [--engine NAME] [--set iterations=N ...]\n"
+    "  --preset NAME   settings to start from (`icd info presets` lists them); --config FILE: a run's config.txt instead\n"
+    "  --data SPEC     digits[:N], gmm[:N], rings[:N], a file (IDX, CIFAR, .npy), FILE,LABELS, a folder, test:FOLDER\n"
+    "  --out RUN       a new folder: config.txt, log.csv, samples/*.png, checkpoint.safetensors\n"
+    "  --resume        go on from RUN/checkpoint.safetensors, to the same bits as if it had never stopped\n"
+    "  --set k=v ...   any setting (`icd info settings` lists them)\n"
+    "Ctrl-C finishes the iteration, saves, and leaves with status 130.\n";
+
+static const char columns[] =
+    "iteration,d,r,loss_cd,loss_opt,loss_ent,loss_l2,grad_cd,grad_kl,energy_positive,energy_negative,neighbours";
+
+typedef struct {
+    icd_arena arena;
+    icd_config config;
+    icd_arch arch;
+    icd_images data;
+    icd_engine *engine;
+    icd_training training;
+    FILE *log;
+    const char *folder;
+    char checkpoint[1100], log_path[1100];
+    int64_t start;                       /* iterations done before this process */
+    double since, shown;
+} run;
+
+static icd_status path_in(const run *r, char *out, size_t n, const char *name, icd_err *err)
+{
+    int length = snprintf(out, n, "%s/%s", r->folder, name);
+    return length > 0 && (size_t)length < n ? ICD_OK : icd_fail(err, ICD_EINVAL, "--out: the name of the folder is too long");
+}
+
+static icd_status make_folder(const char *path, icd_err *err)
+{
+    if (mkdir(path, 0777) == 0 || errno == EEXIST)
+        return ICD_OK;
+    return icd_fail(err, ICD_EIO, "%s: the folder cannot be made: %s", path, strerror(errno));
+}
+
+static icd_status write_text(const char *path, const char *text, icd_err *err)
+{
+    icd_writer w;
+    ICD_TRY(icd_writer_open(&w, path, err));
+    icd_status s = icd_writer_put(&w, text, strlen(text), err);
+    if (s != ICD_OK) {
+        icd_writer_abort(&w);
+        return s;
+    }
+    return icd_writer_commit(&w, err);
+}
+
+static icd_status save(run *r, icd_err *err)
+{
+    return icd_checkpoint_write(r->checkpoint, &r->config, r->engine, r->training.iteration, 1, &r->training.buffer, err);
+}
+
+/* samples/000100.png: the first 64 chains as they ended. */
+static icd_status write_samples(const run *r, icd_err *err)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/samples/%06lld.png", r->folder, (long long)r->training.iteration);
+    icd_images s = { r->config.batch < 64 ? r->config.batch : 64, r->arch.c, r->arch.h, r->arch.w, r->training.chains, NULL, 0 };
+    return icd_write_grid(path, &s, 0, r->arch.h < 64 ? 2 : 1, err);
+}
+
+/* One line that says where the run is: on a terminal over and over, else every ten seconds. */
+static void show(run *r, const icd_iteration_stats *s)
+{
+    double now = cli_seconds(), done = (double)(r->training.iteration - r->start), rate = done / (now - r->since);
+    double left = (double)(r->config.iterations - r->training.iteration) / rate;
+    int terminal = isatty(2), last = r->training.iteration == r->config.iterations;
+    char time_left[32];
+    if (!last && done > 1 && now - r->shown < (terminal ? 0.2 : 10.0))
+        return;
+    r->shown = now;
+    fprintf(stderr, "%s%lld/%lld  d %+.4f  r %.3f  opt %+.3f  ent %+.3f  |g_cd| %.3g  |g_kl| %.3g  %.3g it/s  %s left%s",
+            terminal ? "\r" : "", (long long)r->training.iteration, (long long)r->config.iterations,
+            s->loss.energy_positive - s->loss.energy_negative, s->chain.langevin_gradient, s->loss.loss_opt, s->loss.loss_ent,
+            s->loss.grad_cd, s->loss.grad_kl, rate, cli_duration(left, time_left), terminal && !last ? "   " : "\n");
+}
+
+static icd_status train(run *r, icd_err *err)
+{
+    icd_training *t = &r->training;
+    r->since = r->shown = cli_seconds();
+    r->start = t->iteration;
+    cli_catch_stop();
+    while (t->iteration < r->config.iterations) {
+        icd_iteration_stats s;
+        icd_status status = icd_algorithm1_turn(t, &s, err);
+        if (status == ICD_ENAN) {
+            icd_err why = *err;
+            return icd_fail(err, status, "%.700s; the last good state is in %.200s", why.text, r->checkpoint);
+        }
+        ICD_TRY(status);
+        double row[] = { s.loss.energy_positive - s.loss.energy_negative, s.chain.langevin_gradient, s.loss.loss_cd,
+                         s.loss.loss_opt, s.loss.loss_ent, s.loss.loss_l2, s.loss.grad_cd, s.loss.grad_kl,
+                         s.loss.energy_positive, s.loss.energy_negative, s.neighbours };
+        ICD_TRY(icd_log_row(r->log, r->log_path, t->iteration, (int)(sizeof row / sizeof row[0]), row, err));
+        show(r, &s);
+        int last = t->iteration == r->config.iterations, stop = cli_stop_asked();
+        if (t->iteration % r->config.sample_every == 0 || last)
+            ICD_TRY(write_samples(r, err));
+        if (t->iteration % r->config.checkpoint_every == 0 || last || stop)
+            ICD_TRY(save(r, err));
+        if (stop && !last)
+            return icd_fail(err, ICD_ESTOP, "stopped and saved at iteration %lld; `icd train --resume --out %.300s` goes on",
+                            (long long)t->iteration, r->folder);
+    }
+    return ICD_OK;
+}
+
+/* What the step will take, said before it is taken. */
+static icd_status announce(run *r, icd_err *err)
+{
+    const icd_config *c = &r->config;
+    icd_memory m;
+    icd_work w = { .batch = c->batch, .steps = c->steps, .keep = icd_backprop_steps(c), .kl_batch = c->kl_batch,
+                   .n_neighbours = c->nn_set, .backprop_steps = icd_backprop_steps(c) };
+    ICD_TRY(r->engine->memory(r->engine, &w, &m, err));
+    printf("%s: %zu parameters, %.1f MFLOP an image and pass; %d images of %s from %s; engine %s, %d thread%s; %.0f MiB\n",
+           r->folder, r->arch.n_values, icd_arch_flops(&r->arch) / 1e6, r->data.n, c->image, c->data, r->engine->name,
+           r->engine->threads, r->engine->threads == 1 ? "" : "s", (double)(m.parameters + m.work) / 1048576.0);
+    fflush(stdout);
+    return ICD_OK;
+}
+
+static icd_status start_new(run *r, const char *engine, icd_err *err)
+{
+    int chw[3];
+    char path[1100], *text;
+    struct stat st;
+    if (stat(r->folder, &st) == 0)
+        return icd_fail(err, ICD_EIO, "%s: it exists; --resume goes on with a run, or choose another folder", r->folder);
+    ICD_TRY(icd_load_dataset(&r->arena, r->config.data, r->config.seed, &r->data, err));
+    ICD_TRY(cli_image_shape(&r->config, &r->data, chw, err));
+    ICD_TRY(icd_arch_parse(&r->arena, r->config.arch, &r->config.model, chw[0], chw[1], chw[2], &r->arch, err));
+    ICD_TRY(cli_open_engine(&r->engine, engine, &r->arch, &r->config, err));
+    ICD_TRY(icd_training_init(&r->training, &r->arena, &r->config, &r->arch, r->engine, &r->data, err));
+    ICD_TRY(announce(r, err));
+    ICD_TRY(cli_init_parameters(r->engine, r->config.seed, err));
+    ICD_TRY(icd_config_print(&r->arena, &r->config, &text, err));
+    ICD_TRY(make_folder(r->folder, err));
+    ICD_TRY(path_in(r, path, sizeof path, "samples", err));
+    ICD_TRY(make_folder(path, err));
+    ICD_TRY(path_in(r, path, sizeof path, "config.txt", err));
+    ICD_TRY(write_text(path, text, err));
+    return save(r, err);
+}
+
+static icd_status resume(run *r, const char *data, const char *engine, const cli_sets *sets, icd_err *err)
+{
+    icd_checkpoint c;
+    ICD_TRY(icd_checkpoint_read(&r->arena, r->checkpoint, NULL, &c, err));
+    r->config = c.config;
+    r->arch = c.arch;
+    ICD_TRY(cli_assign(&r->config, sets, 0, err));
+    if (data)
+        snprintf(r->config.data, sizeof r->config.data, "%s", data);
+    ICD_TRY(icd_load_dataset(&r->arena, r->config.data, r->config.seed, &r->data, err));
+    ICD_TRY(cli_open_engine(&r->engine, engine, &r->arch, &r->config, err));
+    ICD_TRY(icd_training_init(&r->training, &r->arena, &r->config, &r->arch, r->engine, &r->data, err));
+    ICD_TRY(announce(r, err));
+    ICD_TRY(icd_checkpoint_load(&c, r->engine, 1, &r->training.buffer, err));
+    r->training.iteration = c.iteration;
+    if (c.iteration >= r->config.iterations)
+        return icd_fail(err, ICD_EINVAL, "%s: all %lld iterations are done; --set iterations=N asks for more", r->folder,
+                        (long long)c.iteration);
+    return ICD_OK;
+}
+
+static icd_status run_all(run *r, const char *preset, const char *config, const char *data, const char *engine, int again,
+                          const cli_sets *sets, icd_err *err)
+{
+    ICD_TRY(path_in(r, r->checkpoint, sizeof r->checkpoint, "checkpoint.safetensors", err));
+    ICD_TRY(path_in(r, r->log_path, sizeof r->log_path, "log.csv", err));
+    if (data && strlen(data) >= sizeof r->config.data)
+        return icd_fail(err, ICD_EINVAL, "--data: longer than %zu characters", sizeof r->config.data - 1);
+    if (again) {
+        ICD_TRY(resume(r, data, engine, sets, err));
+    } else {
+        if (preset) {
+            ICD_TRY(icd_config_preset(&r->config, preset, err));
+        } else {
+            icd_bytes text;
+            ICD_TRY(icd_read_file(&r->arena, config, &text, err));
+            icd_config_default(&r->config);
+            ICD_TRY(icd_config_parse(&r->config, config, (const char *)text.p, text.n, err));
+        }
+        ICD_TRY(cli_assign(&r->config, sets, 1, err));
+        if (data)
+            snprintf(r->config.data, sizeof r->config.data, "%s", data);
+        if (strcmp(r->config.data, "none") == 0)
+            return icd_fail(err, ICD_EINVAL, "--data is missing: digits, a file or a folder");
+        ICD_TRY(start_new(r, engine, err));
+    }
+    ICD_TRY(icd_log_open(&r->log, r->log_path, columns, r->training.iteration, err));
+    ICD_TRY(train(r, err));
+    printf("%s: %lld iterations done; `icd sample --model %s --out samples.png` draws from it\n", r->folder,
+           (long long)r->training.iteration, r->checkpoint);
+    return ICD_OK;
+}
+
+int cli_train(int argc, char **argv)
+{
+    const char *preset = NULL, *config = NULL, *data = NULL, *out = NULL, *engine = NULL;
+    int again = 0;
+    cli_sets sets;
+    icd_err err = { "" };
+    cli_parse(argc, argv, usage, (cli_option[]){ { "--preset", &preset, NULL }, { "--config", &config, NULL }, { "--data", &data, NULL },
+              { "--out", &out, NULL }, { "--engine", &engine, NULL }, { "--resume", NULL, &again }, { NULL, NULL, NULL } },
+              NULL, &sets);
+    cli_require(out, "--out", usage);
+    icd_status s;
+    run r = { .folder = out };
+    if (again ? preset || config : !preset == !config)
+        s = icd_fail(&err, ICD_EINVAL, again ? "--resume takes its settings from the run; --set changes some"
+                                             : "one of --preset and --config says the settings; --resume goes on with a run");
+    else
+        s = run_all(&r, preset, config, data, engine, again, &sets, &err);
+    if (r.log)
+        fclose(r.log);
+    if (r.engine)
+        r.engine->close(r.engine);
+    icd_arena_release(&r.arena);
+    return s == ICD_OK ? 0 : cli_fail(s, &err);
+}
