@@ -92,6 +92,8 @@ int icd_arena_reserve(icd_arena *a, size_t bytes)
 {
     if (icd_arena_holds(a, bytes))
         return 1;
+    if (bytes > SIZE_MAX / 2)
+        return 0;
     icd_chunk *c = icd_alloc(1, sizeof *c);
     if (!c)
         return 0;

@@ -85,7 +85,7 @@ TEST(crop_boxes_fit_and_follow_their_law)
     enum { BOXES = 20000, SIDE = 32 };
     const double least = 0.08;
     double area = 0, log_aspect = 0, fraction = 0, smallest = 1, largest = 0;
-    int left_first = 0, left_last = 0, narrow = 0;
+    int left_first = 0, left_last = 0, narrow = 0, top_first = 0, top_last = 0, low = 0;
     for (uint32_t k = 0; k < BOXES; k++) {
         icd_stream s = stream(k);
         icd_box b = icd_crop_box(&s, least, SIDE, SIDE);
@@ -100,15 +100,22 @@ TEST(crop_boxes_fit_and_follow_their_law)
             left_first += b.left == 0;
             left_last += b.left == 4;
         }
+        if (b.h == SIDE - 4) {
+            low++;
+            top_first += b.top == 0;
+            top_last += b.top == 4;
+        }
     }
     /* Large areas fit less often, so the mean area is a little under (0.08 + 1)/2. */
     CHECK_NEAR(area / BOXES, 0.51, 0.03);
     CHECK_NEAR(log_aspect / BOXES, 0, 0.01);
     CHECK_NEAR(smallest, 0.08, 0.015);
     CHECK(largest == 1);
-    CHECK(narrow > 300);
+    CHECK(narrow > 300 && low > 300);
     CHECK_NEAR(left_first, narrow / 5.0, 5 * sqrt(narrow * 0.16));      /* of five places, each alike */
     CHECK_NEAR(left_last, narrow / 5.0, 5 * sqrt(narrow * 0.16));
+    CHECK_NEAR(top_first, low / 5.0, 5 * sqrt(low * 0.16));
+    CHECK_NEAR(top_last, low / 5.0, 5 * sqrt(low * 0.16));
 }
 
 TEST(a_crop_that_never_fits_takes_the_middle)
@@ -133,10 +140,10 @@ TEST(elastic_by_a_constant_is_a_shift)
     float x[] = { 0.0f, 0.1f, 0.2f, 0.3f,
                   0.4f, 0.5f, 0.6f, 0.7f,
                   0.8f, 0.9f, 1.0f, 0.5f };
-    const float want[] = { 0.5f, 0.6f, 0.7f, 0.7f,
-                           0.9f, 1.0f, 0.5f, 0.5f,
-                           0.9f, 1.0f, 0.5f, 0.5f };
-    icd_field right = constant_field(1), down = constant_field(1), none = constant_field(0);
+    const float want[] = { 0.6f, 0.7f, 0.7f, 0.7f,
+                           1.0f, 0.5f, 0.5f, 0.5f,
+                           1.0f, 0.5f, 0.5f, 0.5f };
+    icd_field right = constant_field(2), down = constant_field(1), none = constant_field(0);
     float y[12];
     memcpy(y, x, sizeof y);
     icd_elastic(&none, &none, 1, 3, 4, y, work);
@@ -149,13 +156,14 @@ TEST(elastic_by_a_constant_is_a_shift)
     CHECK_NEAR(farthest(z, middle, 3), 0, 1e-6);
 }
 
-/* Where an image is its own coordinates, elastic deformation shows its displacements: their rms is the amplitude. */
+/* Where an image is its own coordinates, elastic deformation shows its displacements: their rms is the amplitude, and the
+ * two axes move apart. */
 TEST(elastic_amplitude_is_the_rms_displacement)
 {
     enum { SIDE = 32, RUNS = 3000, MARGIN = 8 };
     static float x[2 * SIDE * SIDE];
     const icd_augment a = { 1, 0, 1.25, 0, 0 };
-    double squares[2] = { 0 };
+    double squares[2] = { 0 }, product = 0;
     int n = 0;
     for (uint32_t k = 0; k < RUNS; k++) {
         icd_stream s = stream(k);
@@ -166,12 +174,15 @@ TEST(elastic_amplitude_is_the_rms_displacement)
         icd_augment_apply(&a, &s, 2, SIDE, SIDE, x, work);
         for (int r = MARGIN; r < SIDE - MARGIN; r++)
             for (int q = MARGIN; q < SIDE - MARGIN; q++, n++) {
-                squares[0] += pow((double)x[r * SIDE + q] * SIDE - q, 2);
-                squares[1] += pow((double)x[SIDE * SIDE + r * SIDE + q] * SIDE - r, 2);
+                double dx = (double)x[r * SIDE + q] * SIDE - q, dy = (double)x[SIDE * SIDE + r * SIDE + q] * SIDE - r;
+                squares[0] += dx * dx;
+                squares[1] += dy * dy;
+                product += dx * dy;
             }
     }
     CHECK_NEAR(sqrt(squares[0] / n), 1.25, 0.06);
     CHECK_NEAR(sqrt(squares[1] / n), 1.25, 0.06);
+    CHECK_NEAR(product / n, 0, 0.1);
 }
 
 /* A point spreads into the product of two Gaussians; far from the edges their weights are exp(-j^2/2 sigma^2) in proportion. */
@@ -344,6 +355,32 @@ TEST(parts_happen_with_their_probabilities)
     CHECK_NEAR(up, 0.4 * RUNS, 4 * sqrt(0.24 * RUNS) + 0.01 * RUNS);
 }
 
+/* Whether one part happens says nothing of another: flip, blur, colour and a crop. */
+TEST(parts_happen_apart)
+{
+    enum { RUNS = 4000, PARTS = 4 };
+    const icd_augment part[PARTS] = { { 1, 0.5, 0, 0, 0 }, { 1, 0, 0, 0, 0.5 }, { 1, 0, 0, 1, 0 }, { 0.9, 0, 0, 0, 0 } };
+    int alone[PARTS] = { 0 }, both[PARTS][PARTS] = { { 0 } };
+    for (uint32_t k = 0; k < RUNS; k++) {
+        int happened[PARTS];
+        for (int i = 0; i < PARTS; i++) {
+            float x[COUNT], y[COUNT];
+            icd_stream s = stream(k);
+            fill(x, COUNT, 2);
+            memcpy(y, x, sizeof y);
+            icd_augment_apply(&part[i], &s, C, H, W, x, work);
+            happened[i] = !same(x, y, COUNT);
+            alone[i] += happened[i];
+        }
+        for (int i = 0; i < PARTS; i++)
+            for (int j = 0; j < i; j++)
+                both[i][j] += happened[i] && happened[j];
+    }
+    for (int i = 0; i < PARTS; i++)
+        for (int j = 0; j < i; j++)
+            CHECK_NEAR(both[i][j], (double)alone[i] * alone[j] / RUNS, 4 * sqrt(RUNS / 16.0));
+}
+
 TEST(the_result_is_in_range)
 {
     const icd_augment wild = { 0.01, 0.5, 4.0, 3.0, 1.0 };
@@ -386,4 +423,5 @@ TEST_MAIN("augment", T(flip_is_the_mirror), T(a_crop_of_all_is_the_identity), T(
           T(elastic_by_a_constant_is_a_shift), T(elastic_amplitude_is_the_rms_displacement), T(blur_of_a_point_is_a_gaussian),
           T(blur_reflects_at_the_borders), T(a_tiny_blur_leaves_all_as_it_is), T(a_constant_image_stays_constant),
           T(off_is_off), T(parts_have_draws_of_their_own), T(a_transition_is_a_pure_function_of_image_and_stream),
-          T(parts_happen_with_their_probabilities), T(the_result_is_in_range), T(every_small_shape_works))
+          T(parts_happen_with_their_probabilities), T(parts_happen_apart), T(the_result_is_in_range),
+          T(every_small_shape_works))

@@ -135,6 +135,31 @@ TEST(rewinding_keeps_the_memory_and_zeroes_again)
     icd_arena_release(&a);
 }
 
+TEST(what_was_reserved_comes_from_one_piece)
+{
+    icd_arena a = { 0 };
+    CHECK(!icd_arena_holds(&a, 1));
+    CHECK(icd_arena_alloc(&a, 1000, 1) != NULL);
+    CHECK(icd_arena_reserve(&a, 3u << 20) && icd_arena_holds(&a, 3u << 20));
+    size_t live = icd_alloc_live();
+    unsigned char *last = NULL;
+    for (int i = 0; i < 3; i++) {
+        unsigned char *p = icd_arena_raw(&a, (1u << 20) - 64, 1);
+        CHECK(p != NULL && (i == 0 || p == last + (1u << 20)));
+        last = p;
+    }
+    CHECK_EQ(icd_alloc_live(), live);
+    CHECK(icd_arena_reserve(&a, 0));
+    CHECK(!icd_arena_reserve(&a, SIZE_MAX) && !icd_arena_reserve(&a, SIZE_MAX - 63));
+    for (long n = 1; n <= 2; n++) {
+        icd_alloc_fail_at(n);
+        CHECK(!icd_arena_reserve(&a, 4u << 20));
+        icd_alloc_fail_at(0);
+        CHECK_EQ(icd_alloc_live(), live);
+    }
+    icd_arena_release(&a);
+}
+
 TEST(an_empty_block_is_a_valid_pointer)
 {
     icd_arena a = { 0 };
@@ -186,4 +211,4 @@ TEST(threads_keep_the_accounts_right)
 TEST_MAIN("memory", T(blocks_are_aligned_and_zeroed), T(overflow_is_refused), T(live_and_peak_count_bytes),
           T(the_hook_fails_one_call), T(arena_blocks_are_apart_aligned_and_zeroed),
           T(an_arena_grows_past_a_chunk_and_gives_all_back), T(rewinding_keeps_the_memory_and_zeroes_again),
-          T(an_empty_block_is_a_valid_pointer), T(an_arena_survives_each_failure), T(threads_keep_the_accounts_right))
+          T(what_was_reserved_comes_from_one_piece), T(an_empty_block_is_a_valid_pointer), T(an_arena_survives_each_failure), T(threads_keep_the_accounts_right))
