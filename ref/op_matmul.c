@@ -5,30 +5,34 @@
 #include <assert.h>
 #include <string.h>
 
-/* C[i][j] += sum_k A[i][k] B[k][j]. The inner loop runs along a row of C. */
+/* c[j] += sum_q a_q B[q][j]: a row of C. Four terms at a time, so that c is loaded and stored a quarter as often; a_q lies
+ * `step` apart. */
+static void add_rows(int n, int k, const real *a, size_t step, const real *B, real *c)
+{
+    int q = 0;
+    for (; q + 4 <= k; q += 4, a += 4 * step) {
+        real a0 = a[0], a1 = a[step], a2 = a[2 * step], a3 = a[3 * step];
+        const real *b0 = B + (size_t)q * (size_t)n, *b1 = b0 + n, *b2 = b1 + n, *b3 = b2 + n;
+        for (int j = 0; j < n; j++)
+            c[j] += a0 * b0[j] + a1 * b1[j] + (a2 * b2[j] + a3 * b3[j]);
+    }
+    for (; q < k; q++, a += step)
+        for (int j = 0; j < n; j++)
+            c[j] += a[0] * B[(size_t)q * (size_t)n + (size_t)j];
+}
+
+/* C[i][j] += sum_k A[i][k] B[k][j] */
 void gemm_nn(int m, int n, int k, const real *A, const real *B, real *C)
 {
     for (int i = 0; i < m; i++)
-        for (int q = 0; q < k; q++) {
-            real a = A[(size_t)i * (size_t)k + (size_t)q];
-            const real *b = B + (size_t)q * (size_t)n;
-            real *c = C + (size_t)i * (size_t)n;
-            for (int j = 0; j < n; j++)
-                c[j] += a * b[j];
-        }
+        add_rows(n, k, A + (size_t)i * (size_t)k, 1, B, C + (size_t)i * (size_t)n);
 }
 
 /* C[i][j] += sum_k A[k][i] B[k][j] */
 void gemm_tn(int m, int n, int k, const real *A, const real *B, real *C)
 {
     for (int i = 0; i < m; i++)
-        for (int q = 0; q < k; q++) {
-            real a = A[(size_t)q * (size_t)m + (size_t)i];
-            const real *b = B + (size_t)q * (size_t)n;
-            real *c = C + (size_t)i * (size_t)n;
-            for (int j = 0; j < n; j++)
-                c[j] += a * b[j];
-        }
+        add_rows(n, k, A + i, (size_t)m, B, C + (size_t)i * (size_t)n);
 }
 
 /* C[i][j] += sum_k A[i][k] B[j][k], each sum in sixteen parts. */

@@ -29,8 +29,8 @@ static const struct { const char *name, *arch; int filters, norm, weight_std, sp
     { "paper-mnist, group norm",               "paper-mnist",      4, ICD_NORM_GROUP,    0, 0, 0, 0, 1, 12, 12 },
     { "code-mnist, no norm, spectral_norm",    "code-mnist",       4, ICD_NORM_NONE,     0, 1, 0, 0, 1, 9, 9 },
     { "code-mnist, instance norm, 3 classes",  "code-mnist",       4, ICD_NORM_INSTANCE, 1, 0, 0, 3, 1, 8, 8 },
-    { "code-cifar10, multi-scale, attention",  "code-cifar10",     4, ICD_NORM_AUTO,     1, 0, 1, 0, 3, 16, 16 },
-    { "paper-cifar10, multi-scale, attention", "paper-cifar10",    8, ICD_NORM_GROUP,    0, 0, 1, 0, 3, 16, 16 },
+    { "code-cifar10, multi-scale, attention",  "code-cifar10",     4, ICD_NORM_AUTO,     1, 0, 1, 0, 3, 32, 32 },
+    { "paper-cifar10, multi-scale, attention", "paper-cifar10",    8, ICD_NORM_GROUP,    0, 0, 1, 0, 3, 32, 32 },
     { "gl-mnist",                              "gl-mnist",         8, ICD_NORM_NONE,     0, 0, 0, 0, 1, 28, 28 },
     { "anatomy-vanilla",                       "anatomy-vanilla",  4, ICD_NORM_NONE,     0, 0, 0, 0, 3, 32, 32 },
     { "anatomy-nonlocal",                      "anatomy-nonlocal", 4, ICD_NORM_NONE,     0, 0, 0, 0, 3, 16, 16 },
@@ -213,8 +213,8 @@ static icd_status one_model(bench *b, int floats)
     at += (size_t)K * b->nd;
     for (size_t i = 0; i < b->nd; i++)
         b->v[i] = (double)icd_normal(&s, at++);
-    for (size_t i = 0; i < b->p; i++)
-        b->u[i] = (double)icd_normal(&s, at++);
+    for (size_t i = 0; i < b->p; i++)          /* about a unit vector */
+        b->u[i] = (double)icd_normal(&s, at++) / sqrt((double)b->p);
     for (int i = 0; i < N; i++)
         b->labels[i] = (int32_t)icd_below(&s, at++, 3);
     ICD_TRY(first_order(b));
