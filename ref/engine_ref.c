@@ -375,6 +375,7 @@ static icd_status ref_chain(icd_engine *base, const icd_chain *c, float *out, ic
     engine *e = (engine *)base;
     size_t want = (size_t)(c->keep + 1) * (size_t)c->n * image_count(e);
     job j = { .n = c->n, .chain = c, .out = out };
+    e->chain = (icd_chain){ 0 };        /* none, until this one is done */
     ICD_TRY(want_prepared(e, c->use_ema, err));
     ICD_TRY(choose_part(e, CHAIN, NULL, &j.part, &j.bytes, err));
     if (e->state_count != want) {
@@ -393,12 +394,12 @@ static icd_status ref_chain(icd_engine *base, const icd_chain *c, float *out, ic
             return no_memory(err, "labels", (size_t)c->n * sizeof *e->labels);
         memcpy(e->labels, c->labels, (size_t)c->n * sizeof *e->labels);
     }
-    e->chain = *c;
     j.gradient_norm = icd_alloc((size_t)c->n, sizeof *j.gradient_norm);
     j.finite = icd_alloc((size_t)c->n, 1);
     icd_status s = j.gradient_norm && j.finite ? run(e, &j, jobs_of(c->n, j.part), chain_job, err)
                                                : no_memory(err, "chain statistics", (size_t)c->n * 9);
     if (s == ICD_OK) {
+        e->chain = *c;
         /* r_t = lambda < 1/K sum_k |grad E(x_k)| >                                                        [ANA:r_t] */
         double sum = 0;
         stats->finite = 1;
@@ -418,7 +419,7 @@ static icd_status ref_trajectory(icd_engine *base, int k, double *x, icd_err *er
     engine *e = (engine *)base;
     const icd_chain *c = &e->chain;
     int row = k - (c->steps - c->keep);
-    if (row < 0 || k > c->steps || !e->state)
+    if (row < 0 || k > c->steps || c->n == 0)
         return icd_fail(err, ICD_EINVAL, "state %d of the chain was not kept (%d..%d were)", k, c->steps - c->keep, c->steps);
     size_t count = (size_t)c->n * image_count(e);
     for (size_t i = 0; i < count; i++)
