@@ -32,7 +32,11 @@ MNIST, CIFAR, TOY = (1, 28, 28), (3, 32, 32), (2, 1, 1)
 
 
 def case(name, preset, shape, model="", steps=2, n=2, reach=0.3, order="after", clamp=True, backprop="1", kl_batch=0,
-         scale_mean=False, noise=0.03, also="", engines=("ref64", "ref"), quick=False, neighbours="random", filters=8):
+         scale_mean=False, noise=0.03, also="", engines=("ref64", "ref"), quick=False, neighbours="random", filters=8, line="",
+         wide=False):
+    if preset in ("anatomy-vanilla", "anatomy-nonlocal", "toy"):      # built-in architectures without a preset of their name
+        model = f"arch={preset} {model}"
+        preset = "paper-cifar10"
     model = f"filters={filters} {model}"
     return dict(locals())
 
@@ -74,6 +78,14 @@ CASES = [
     # classes
     case("classes", "code-mnist", MNIST, "classes=3", n=3, quick=True),
     case("classes, cifar10", "code-cifar10", CIFAR, "classes=10", n=3, kl_batch=2, backprop="all"),
+    # lines of one's own: odd sizes, kernels, strides and paddings, channels that change in a res, three scales
+    case("odd sizes", "paper-cifar10", (3, 9, 7), "image=3x9x7 norm=group groups=5", quick=True,
+         line="conv 6 5 2 1 | lrelu 0.2 | res 10 | down 7 | swish | flatten | dense 5 | swish | dense 1"),
+    case("strides and paddings", "paper-cifar10", (2, 13, 10), "image=2x13x10 norm=instance weight_std=on", backprop="all",
+         line="conv 5 4 3 2 | swish | conv 8 2 1 1 | attn | maxpool | res 8 | conv 3 1 | swish | conv 4 3 2 1 | mean | dense 1"),
+    case("three scales of odd sizes", "paper-cifar10", (1, 15, 11), "image=1x15x11 norm=auto classes=2 spectral_norm=on",
+         backprop="all", line="full: conv F | nonlocal | down 3F | attn | mean | dense 1 ; half: conv 4 | res 6 | down 5 | "
+                              "mean | dense 3 | lrelu 0.1 | dense 1 ; quarter: res 3 | swish | flatten | dense 1"),
     # chain: both orders, clamp on and off, K from 1 to 5, how far back
     case("K=1, after, clamp", "code-mnist", MNIST, steps=1),
     case("K=1, before, no clamp", "code-mnist", MNIST, steps=1, order="before", clamp=False),
@@ -82,7 +94,8 @@ CASES = [
     case("K=4, after, no clamp, 2 back", "code-mnist", MNIST, steps=4, clamp=False, backprop="2", reach=0.2),
     case("K=5, after, clamp, all back", "code-mnist", MNIST, steps=5, backprop="all", reach=0.2, quick=True),
     case("K=5, before, no clamp, all back", "code-mnist", MNIST, steps=5, order="before", clamp=False, backprop="all", reach=0.2),
-    case("K=5, cifar10, all back", "code-cifar10", CIFAR, "multiscale=off norm=group groups=2", steps=5, backprop="all", reach=0.2),
+    case("K=5, cifar10, all back", "code-cifar10", CIFAR, "multiscale=off norm=group groups=2", steps=5, backprop="all",
+         reach=0.2),
     case("K=5, cifar10, 2 back", "paper-cifar10", CIFAR, "norm=group groups=2", steps=5, backprop="2", order="before", reach=0.2),
     case("K=3, gl-mnist, all back", "gl-mnist", MNIST, steps=3, backprop="all", order="before"),
     case("K=3, nonlocal, all back", "anatomy-nonlocal", CIFAR, steps=3, backprop="all"),
@@ -90,6 +103,7 @@ CASES = [
     case("kl_batch", "code-mnist", MNIST, n=4, kl_batch=2, backprop="2", quick=True),
     case("in parts, on 3 threads", "code-mnist", MNIST, n=5, kl_batch=4, backprop="all", also="memory=100 threads=3", quick=True),
     case("kl_batch of one, multiscale", "code-cifar10", CIFAR, n=3, kl_batch=1, scale_mean=True),
+    case("a model in doubles", "code-mnist", MNIST, engines=("ref64",), wide=True, quick=True),
     case("weights are not applied", "code-mnist", MNIST, also="w_opt=0.5 w_ent=0.3 kl_sign=-1 energy_l2=1"),
     case("ties go to the lowest index", "code-mnist", MNIST, n=3, neighbours="ties", quick=True),
     case("distance under the floor", "code-mnist", MNIST, n=3, reach=1e-12, noise=0, neighbours="start", quick=True),
@@ -117,13 +131,16 @@ class Prepared:
     def __init__(self, c, folder, seed=0):
         self.c, self.folder = c, folder
         rng = np.random.default_rng([seed, *c["name"].encode()])
-        command("init", "--preset", c["preset"], "--out", self.path("init.safetensors"), *sets(f"{c['model']} seed={seed + 3}"))
+        command("init", "--preset", c["preset"], "--out", self.path("init.safetensors"), *sets(f"{c['model']} seed={seed + 3}"),
+                *(["--set", f"arch={c['line']}"] if c["line"] else []), *(["--engine", "ref64"] if c["wide"] else []))
         tensors, metadata = st.read(self.path("init.safetensors"))
         config = dict(line.split(" = ", 1) for line in metadata["icd.config"].splitlines() if " = " in line)
         self.model = Model(metadata["icd.arch"], c["shape"], {
             "norm": config["norm"], "groups": int(config["groups"]), "classes": int(config["classes"]),
             "weight_std": switch(config["weight_std"]), "spectral_norm": switch(config["spectral_norm"])})
         self.check_parameters(tensors)
+        if {str(v.dtype) for n, v in tensors.items() if n in self.model.shapes} != {"float64" if c["wide"] else "float32"}:
+            raise RuntimeError("the model file is not in the precision asked for")
         changed = {}
         for name, value in tensors.items():           # the EMA too, but differently: it must not be used
             changed[name] = cases.perturb(name, value, rng).astype(value.dtype) if value.dtype.kind == "f" else value
