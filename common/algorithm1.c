@@ -1,4 +1,5 @@
-/* algorithm1.c: EBM training, line by line. Comments quote the lines of the paper's Algorithm 1.         [ICD:alg1] */
+/* algorithm1.c: EBM training, line by line. Comments quote the lines of the paper's Algorithm 1, counted from its `Input`
+ * and without its comments.                                                                             [ICD:alg1] */
 #include "algorithm1.h"
 
 #include <string.h>
@@ -60,7 +61,7 @@ static void copy_datum(const icd_training *t, int datum, float *x, int32_t *labe
 }
 
 /* x+_i ~ p_D                                                                                            [ICD:alg1.4]
- * With data_noise, plus that much Gaussian noise (Anatomy's epsilon_data). */
+ * With data_noise, plus that much Gaussian noise: Anatomy's epsilon_data.                          [ANA:data_noise] */
 static void draw_positive(icd_training *t, int i)
 {
     size_t d = icd_image_size(t->data);
@@ -75,7 +76,7 @@ static void draw_positive(icd_training *t, int i)
 }
 
 /* x~0_i ~ B with probability 1 - restart_prob, and U otherwise                                          [ICD:alg1.5]
- * init = noise: always U (ICD D.1, Anatomy). init = data: fresh starts are data, not noise (G&L 6.1). */
+ * init = noise: always U [ICD:D.1] [ANA:init]. init = data: fresh starts are data, not noise [GL:6.1]. */
 static void draw_start(icd_training *t, int i)
 {
     const icd_config *c = t->config;
@@ -139,7 +140,7 @@ icd_status icd_algorithm1_turn(icd_training *t, icd_iteration_stats *stats, icd_
     stats->neighbours = c->w_ent != 0 && t->buffer.count > c->nn_min_buffer ? c->nn_set : 0;
     icd_parallel(e->threads, c->batch + stats->neighbours, prepare, t);
 
-    /* for k = 1..K: x~k = x~k-1 - grad_x E(Omega(x~k-1)) + omega                                     [ICD:alg1.8-12] */
+    /* for k = 1..K: x~k = x~k-1 - grad_x E(Omega(x~k-1)) + omega                                     [ICD:alg1.8-11] */
     icd_chain chain = icd_chain_settings(c);
     chain.n = c->batch;
     chain.x0 = t->chains;
@@ -152,7 +153,7 @@ icd_status icd_algorithm1_turn(icd_training *t, icd_iteration_stats *stats, icd_
         return icd_fail(err, ICD_ENAN, "iteration %lld: the chain left the finite numbers; a smaller step_size or lr may help",
                         (long long)turn);
 
-    /* x- = Omega(x~K), x^- = x~K;  L_CD, L_KL and their gradients                                   [ICD:alg1.13-16] */
+    /* x- = Omega(x~K), x^- = x~K;  L_CD, L_KL and their gradients                                   [ICD:alg1.12-16] */
     icd_losses losses = icd_loss_settings(c);
     losses.n = c->batch;
     losses.positives = t->positives;

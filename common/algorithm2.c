@@ -1,4 +1,5 @@
-/* algorithm2.c: EBM sampling, line by line. Comments quote the lines of the paper's Algorithm 2.         [ICD:alg2] */
+/* algorithm2.c: EBM sampling, line by line. Comments quote the lines of the paper's Algorithm 2, counted from its `Input`
+ * and without its comments.                                                                             [ICD:alg2] */
 #include "algorithm2.h"
 
 #include "algorithm1.h"
@@ -12,7 +13,7 @@ typedef struct {
     float *x, *work;
 } transition;
 
-/* x~0 = D(x~0)                                                                                          [ICD:alg2.5] */
+/* x~0 = D(x~0)                                                                                          [ICD:alg2.4] */
 static void apply_transition(void *context, int thread, int i)
 {
     transition *t = context;
@@ -39,12 +40,13 @@ icd_status icd_algorithm2(icd_engine *e, const icd_config *c, int n, uint32_t fi
 
     icd_status status = ICD_OK;
     icd_chain_stats stats = { 0, 1 };
+    /* for n = 1..N                                                                                      [ICD:alg2.3] */
     for (int round = 1; round <= c->sample_rounds && status == ICD_OK; round++) {
         if (icd_augment_active(&c->augment, a->c, a->h, a->w)) {
             transition t = { c, a, round, first, x, work };
             icd_parallel(e->threads, n, apply_transition, &t);
         }
-        /* for k = 1..K: x~k = x~k-1 - grad_x E(x~k-1) + omega;  x~0 = x~K                            [ICD:alg2.7-11] */
+        /* for k = 1..K: x~k = x~k-1 - grad_x E(x~k-1) + omega;  x~0 = x~K                            [ICD:alg2.5-8] */
         icd_chain chain = icd_chain_settings(c);
         chain.n = n;
         chain.x0 = x;

@@ -13,7 +13,7 @@ const icd_builtin_arch icd_builtin_archs[] = {
       "full: conv F | swish | down 2F | down 4F | down 8F | swish | mean | dense 1",
       "the released code's MNIST net", 1, 28, 28 },
 
-    /* half and quarter: "with the first [two] down-sampled residual blocks removed" (B.1).                    [ICD:B.1] */
+    /* half and quarter: "with the first [two] down-sampled residual blocks removed" (B.1).      [ICD:table5] [ICD:B.1] */
     { "paper-cifar10",
       "full: conv F | res F | down F | res F | down F | attn | res 2F | down 2F | res 4F | down 4F | mean | dense 1 ; "
       "half: conv F | res F | res F | down F | attn | res 2F | down 2F | res 4F | down 4F | mean | dense 1 ; "
@@ -28,7 +28,8 @@ const icd_builtin_arch icd_builtin_archs[] = {
       "quarter: conv F | swish | res F | down F | res F | down 2F | swish | mean | dense 1",
       "the released code's CIFAR-10 net", 3, 32, 32 },
 
-    /* Table 6 has "Down 256" and then "Self Attention 512": that block has 256 channels inside and puts out 512. */
+    /* Table 6 has "Down 256" and then "Self Attention 512": that block has 256 channels inside and puts out 512.
+     * [ICD:table6] */
     { "paper-celeba",
       "full: conv F | down F | down 2F | down 2F | res 4F | down 8F | attn | res 8F | down 8F | mean | dense 1 ; "
       "half: conv F | down 2F | down 2F | res 4F | down 8F | attn | res 8F | down 8F | mean | dense 1 ; "

@@ -22,7 +22,7 @@ typedef struct {
     char image[32];                  /* "CxHxW", or "auto": the data's size, or the built-in architecture's */
     char data[1024];                 /* what --data said (dataset.h); "none" */
     icd_model_settings model;        /* filters norm groups weight_std spectral_norm multiscale classes */
-    /* the chain                                                                            [ICD:alg1.9-12] */
+    /* the chain                                                                            [ICD:alg1.8-11] */
     int steps;                       /* K */
     double step_size, noise;         /* lambda, sigma */
     icd_noise_order noise_order;

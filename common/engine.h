@@ -22,7 +22,7 @@ typedef enum {
     ICD_VECTORS
 } icd_vector;
 
-/* K Langevin steps from x0.                                                               [ICD:alg1.9-12] [GL:1]
+/* K Langevin steps from x0.                                                               [ICD:alg1.8-11] [GL:1]
  *   noise after:  x_k = x_{k-1} - step_size grad E(x_{k-1}) + noise n_k
  *   noise before: y = x_{k-1} + noise n_k;  x_k = y - step_size grad E(y)
  * then, with clamp, to [0,1]. n_k is normals[k][i] or the draw (seed, iteration, purpose, first_sample + i, k*D + pixel). */

@@ -12,7 +12,7 @@
 
 /* What a draw is for. The numbers are part of the format of a run: append, never renumber. */
 typedef enum {
-    ICD_DRAW_LANGEVIN = 1,     /* noise of the chain; index = k*D + pixel, k = 0..K-1          [ICD:alg1.11] */
+    ICD_DRAW_LANGEVIN = 1,     /* noise of the chain; index = k*D + pixel, k = 0..K-1          [ICD:alg1.10] */
     ICD_DRAW_POSITIVE = 2,     /* which datum is x+                                            [ICD:alg1.4]  */
     ICD_DRAW_START = 3,        /* which buffer entry starts a chain, and whether it restarts   [ICD:alg1.5]  */
     ICD_DRAW_UNIFORM = 4,      /* pixels of a fresh start                                      [ICD:alg1.5]  */

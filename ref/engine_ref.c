@@ -223,7 +223,7 @@ static void energy_job(void *context, int thread, int index)
     j->status[index] = t->status;
 }
 
-/* K Langevin steps of chains first..                                                               [ICD:alg1.9-12] */
+/* K Langevin steps of chains first..                                                               [ICD:alg1.8-11] */
 static void chain_job(void *context, int thread, int index)
 {
     job *j = context;
@@ -535,7 +535,7 @@ static icd_status ref_gradients(icd_engine *base, const icd_losses *given, icd_l
     return ICD_OK;
 }
 
-/* theta <- Adam(theta, g), g = grad L_CD + grad L_KL clipped to norm grad_clip; EMA after it.          [ICD:alg1.17]
+/* theta <- Adam(theta, g), g = grad L_CD + grad L_KL clipped to norm grad_clip; EMA after it. [ICD:12] [ICD:alg1.17]
  * Adam as Kingma and Ba's algorithm 1: m, v with bias correction, epsilon outside the root. */
 static icd_status ref_update(icd_engine *base, const icd_update *u, icd_err *err)
 {

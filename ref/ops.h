@@ -65,7 +65,7 @@ var weight_standardise(tape *t, var w);
 enum { SPECTRAL_ITERATIONS = 12 };
 var spectral_normalise(tape *t, var w);
 
-/* attention.c. x (N,C,H,W); q, k (N,C/8,S), v (N,C,S) in, out = gamma * sum_j softmax_j(q_i . k_j) v_j + x  [ICD:table5] */
+/* attention.c. x (N,C,H,W); q, k (N,C/8,S), v (N,C,S) in, out = gamma * sum_j softmax_j(q_i . k_j) v_j + x  [ICD:table5.attn] */
 typedef struct { var weight, bias; } linear1x1;
 var self_attention(tape *t, var x, linear1x1 query, linear1x1 key, linear1x1 val, var gamma);
 /* Embedded Gaussian non-local block: out(softmax(theta^T phi) g) + x, phi and g max-pooled by 2.               [ANA:nets] */

@@ -33,7 +33,7 @@ var chain_noise(tape *t, const icd_arch *a, const icd_chain *c, int k, int first
     return noise;
 }
 
-/* x_k = x_{k-1} - lambda grad_x E(x_{k-1}) + omega,  omega = sigma n_k                      [ICD:alg1.11] */
+/* x_k = x_{k-1} - lambda grad_x E(x_{k-1}) + omega,  omega = sigma n_k                      [ICD:alg1.10] */
 var langevin_step(tape *t, const icd_arch *a, const var *q, var x, const int32_t *labels, const icd_chain *c, var noise, var *g)
 {
     var gradient = -1;
@@ -86,6 +86,7 @@ void contrastive_part(tape *t, const icd_arch *a, const real *theta, const icd_l
         loss = tape_add(t, loss, tape_affine(t, tape_sum(t, E2), l->energy_l2 / l->n, 0.0));
     copy_out(t, E, energy);
     copy_out(t, E2, square);
+    /* dL_CD/dtheta                                                                                           [ICD:14] */
     tape_grad(t, loss, -1, a->n_params, p, grad);
     icd_free(p);
 }
@@ -125,6 +126,7 @@ void kl_part(tape *t, const icd_arch *a, const real *theta, const icd_losses *l,
         ent = tape_fill(t, (shape){ 1, 1, 1, 1 }, 0.0);
     }
 
+    /* dL_KL/dtheta, or those of its two terms                                                                [ICD:18] */
     if (l->apart) {
         tape_grad(t, opt, -1, a->n_params, p, grad[0]);
         tape_grad(t, ent, -1, a->n_params, p, grad[1]);

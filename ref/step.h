@@ -7,7 +7,7 @@
 #include "net.h"
 
 /* x_k from x_{k-1}; q: prepared parameters; noise (N,C,H,W) = sigma n_k, or -1 for none. *g (may be NULL) gets
- * grad_x E where it was taken.                                                       [ICD:alg1.11] [GL:1] [ANA:langevin] */
+ * grad_x E where it was taken.                                                       [ICD:alg1.10] [GL:1] [ANA:langevin] */
 var langevin_step(tape *t, const icd_arch *a, const var *q, var x, const int32_t *labels, const icd_chain *c, var noise, var *g);
 
 /* sigma n_k for images first .. first+n-1 of the chain, k = 1..K: (n,c,h,w). */
