@@ -61,14 +61,54 @@ $(B)/tests/test_ref_%_complex: tests/test_ref_%.c $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -DREF_REAL=128 -MMD -MP -o $@ $< $(LIB) $(LIBS)
 
 check: $(EXE) $(TESTS) $(REFTESTS)
-	@B=$(B) EXE=./$(EXE) sh tests/run.sh $(TESTS) $(REFTESTS) $(sort $(wildcard tests/check_*.sh))
+	@B=$(B) EXE=$(abspath $(EXE)) CC="$(CC)" RUN="$(RUN)" sh tests/run.sh $(TESTS) $(REFTESTS) $(sort $(wildcard tests/check_*.sh))
 
-# Every case of the reference engines against PyTorch (`make check` runs a few): about three minutes.
+# Every comparison of `icd verify`: derivatives by independent routes.
+verify: $(EXE)
+	./$(EXE) verify
+
+# What an iteration takes: `icd bench --help`.
+bench: $(EXE)
+	./$(EXE) bench --preset code-mnist --set filters=8 batch=16
+	./$(EXE) bench --preset code-mnist --set filters=64 batch=8 steps=5
+	./$(EXE) bench --preset code-cifar10 --set filters=16 batch=8 steps=5
+
+# A model of drawn digits, and samples from it.
+demo: $(EXE)
+	rm -rf runs/demo
+	./$(EXE) train --preset demo --data digits --out runs/demo
+	./$(EXE) sample --model runs/demo/checkpoint.safetensors --out runs/demo/samples.png
+	@echo 'look at runs/demo/samples.png, and at runs/demo/samples/ for how it got there'
+
+# Needs Debian's python3-torch: every model and setting of `icd step` against PyTorch in double precision.
 oracle: $(EXE)
-	@EXE=./$(EXE) ORACLE= sh tests/check_oracle.sh
+	EXE=$(abspath $(EXE)) ORACLE= sh tests/check_oracle.sh
+
+# Faults put into copies of the code, one at a time: each must turn a test red.
+mutants:
+	sh tests/mutants.sh
+
+# Needs clang's libFuzzer: SECONDS each for the parsers of data, checkpoints, settings and architectures.
+fuzz:
+	sh tests/fuzz/run.sh $(SECONDS)
+SECONDS ?= 60
+
+# Where the equation of a key stands: make find KEY=ICD:7
+find:
+	@grep -n -F -e '$(KEY)' paper_map.md | cut -c1-300; grep -rn -F -e '[$(KEY)]' --include='*.[ch]' common ref verify cli | cut -c1-160
+
+help:
+	@sed -n '1,4p' Makefile | sed 's/^# //'
+	@echo 'make verify     derivatives by independent routes, as a table'
+	@echo 'make bench      milliseconds and GFLOP/s of the parts of an iteration'
+	@echo 'make oracle     icd step against PyTorch (python3-torch)'
+	@echo 'make mutants    faults put into the code: each must be caught'
+	@echo 'make fuzz       libFuzzer on every parser, SECONDS=60 each (clang)'
+	@echo 'make find KEY=ICD:7   where an equation is in the map and in the code'
+	@echo 'make clean'
 
 clean:
 	rm -rf $(B) $(EXE)
 
-.PHONY: all check oracle clean
+.PHONY: all check verify bench demo oracle mutants fuzz find help clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

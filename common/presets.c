@@ -12,7 +12,7 @@
     "nn_augment = on\nnn_min_buffer = 1000\nbuffer = reservoir\nbuffer_store = uint8\n" \
     "grad_clip = 0.5\nema = 0.99\n"
 
-/* The code's MNIST run: one scale, no transitions, L_KL over 32 chains. Also the start of demo. */
+/* The code's MNIST run: one scale, no transitions, L_KL over 32 chains. Also where demo comes from. */
 #define CODE_MNIST \
     CODE "multiscale = off\nsteps = 20\nkl_batch = 32\nbatch = 64\n" NO_TRANSITIONS
 
@@ -71,7 +71,9 @@ const icd_preset icd_presets[] = {
       "sample_rounds = 1\nsample_steps = 150\n" },
 
     { "demo", "a small model of drawn digits in a few minutes on two cores, `--data digits`",
-      "arch = code-mnist\nfilters = 8\niterations = 400\n" CODE_MNIST },
+      CODE_MNIST "arch = conv 8 | swish | conv 16 4 2 1 | swish | down 32 | down 32 | swish | mean | dense 1\n"
+      "batch = 32\nkl_batch = 16\niterations = 160\nlr = 0.001\nbuffer_size = 2000\nnn_min_buffer = 200\n"
+      "sample_every = 20\ncheckpoint_every = 40\n" },
 
     { NULL, NULL, NULL }
 };

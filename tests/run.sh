@@ -1,10 +1,17 @@
 #!/bin/sh
 # run.sh TEST...: run each test program or check_*.sh; exit 0 passed, 1 failed, 77 skipped (and skipped is not passed).
+# RUN=qemu-s390x-static (say) runs the programs under an emulator.
 # Programs print "suite N passed, M failed"; a script counts as one. Ends in one line of totals.
 passed=0 failed=0 skipped=0
 log=${B:-build}/tests/last.log
+if [ -n "$RUN" ]; then
+    wrapper=${B:-build}/emulated-icd
+    printf '#!/bin/sh\nexec %s "%s" "$@"\n' "$RUN" "$EXE" >"$wrapper"
+    chmod +x "$wrapper"
+    EXE=$wrapper
+fi
 for t in "$@"; do
-    case $t in *.sh) sh "$t" >"$log" 2>&1 ;; *) "$t" >"$log" 2>&1 ;; esac
+    case $t in *.sh) sh "$t" >"$log" 2>&1 ;; *) $RUN "$t" >"$log" 2>&1 ;; esac
     rc=$?
     counts=$(sed -n 's/.* \([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1)
     case $t in *.sh) counts= ;; esac
