@@ -12,10 +12,6 @@
     "nn_augment = on\nnn_min_buffer = 1000\nbuffer = reservoir\nbuffer_store = uint8\n" \
     "grad_clip = 0.5\nema = 0.99\n"
 
-/* The code's MNIST run: one scale, no transitions. Also where demo comes from. */
-#define CODE_MNIST \
-    CODE "multiscale = off\nsteps = 20\n" NO_TRANSITIONS
-
 /* G&L 8: Adam at 1e-4 without momentum (beta1 = 0, the default), clipping at 0.1, 10 steps, noise 0.005. They say "high
  * values, between 10 and 1000" for the step and nothing of clamp, batch and EMA; 10, on, 64 and none are ours. Their own transition is elastic; "10 %
  * reset" of true CD is 6.1. The transformation comes "every 100 step" when sampling. */
@@ -49,7 +45,7 @@ const icd_preset icd_presets[] = {
       "arch = code-celeba\n" CODE "crop_min = 0.08\ncolor_strength = 0.5\nblur_prob = 0.5\n" },
 
     { "code-mnist", "ICD on MNIST as the released code runs it",
-      "arch = code-mnist\n" CODE_MNIST "kl_batch = 32\nbatch = 64\n" },
+      "arch = code-mnist\nmultiscale = off\n" CODE "steps = 20\nkl_batch = 32\nbatch = 64\n" NO_TRANSITIONS },
 
     { "gl-mnist", "G&L's likelihood training on MNIST: elastic transitions, no other trick (6.3, 8)",
       GL "elastic = 2\n" },
@@ -71,9 +67,11 @@ const icd_preset icd_presets[] = {
       "sample_rounds = 1\nsample_steps = 150\n" },
 
     { "demo", "a small model of drawn digits in a few minutes on two cores, `--data digits`",
-      CODE_MNIST "arch = conv 8 | swish | conv 16 4 2 1 | swish | down 32 | down 32 | swish | mean | dense 1\n"
-      "batch = 32\nkl_batch = 16\niterations = 160\nlr = 0.001\nbuffer_size = 2000\nnn_min_buffer = 200\n"
-      "sample_every = 20\ncheckpoint_every = 40\n" },
+      "arch = conv 8 | swish | conv 16 4 2 1 | swish | down 32 | down 32 | swish | mean | dense 1\nimage = 1x28x28\n"
+      "multiscale = off\nnorm = auto\nweight_std = on\n"
+      "steps = 20\nstep_size = 100\nnoise_order = before\nclamp = on\nrestart_prob = 0.001\n" NO_TRANSITIONS
+      "w_ent = 0.3\nenergy_l2 = 1\nkl_batch = 16\nnn_min_buffer = 200\nbuffer = reservoir\nbuffer_size = 2000\n"
+      "batch = 32\niterations = 160\nlr = 0.001\ngrad_clip = 0.5\nema = 0.99\nsample_every = 20\ncheckpoint_every = 40\n" },
 
     { NULL, NULL, NULL }
 };
