@@ -490,6 +490,8 @@ TEST(memory_running_out_is_said)
                 break;
             }
             CHECK_EQ(status, ICD_ENOMEM);
+            if (status != ICD_ENOMEM)
+                break;
             CHECK_SAYS(err.text, "no memory for");
         }
 }
