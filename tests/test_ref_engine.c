@@ -14,6 +14,7 @@ int main(void)
 #include <stdlib.h>
 
 #include "ref/engine_ref.h"
+#include "ref/step.h"
 
 #if REF_REAL == 32
 #define OPEN icd_engine_ref_open
@@ -483,6 +484,117 @@ TEST(the_parts_of_a_gradient_add_up)
     end(s);
 }
 
+/* Flat gradient += that of the vars. */
+static void add_flat(const inputs *s, const tape *t, const var *g, double *flat)
+{
+    for (int i = 0; i < s->a.n_params; i++)
+        for (size_t k = 0; k < s->a.param[i].count; k++)
+            flat[s->a.param[i].offset + k] += at(t, g[i], k);
+}
+
+/* The engine's bookkeeping: parts, states and labels, against the graphs of step.h on the whole batch at once. */
+TEST(gradients_are_those_of_the_graphs_on_the_whole_batch)
+{
+    inputs *s = begin();
+    icd_err err;
+    icd_chain_stats chain;
+    icd_loss_stats loss;
+    real *theta = calloc(s->a.n_values, sizeof *theta), *images = calloc((2 * N + X) * D, sizeof *images);
+    double *state = calloc(N * D, sizeof *state), *want = calloc(s->a.n_values, sizeof *want);
+    double *got = calloc(s->a.n_values, sizeof *got), E[N], square[N], log_nn[N], distance[N];
+    static float x[N * D];
+    int32_t index[N];
+    for (size_t i = 0; i < s->a.n_values; i++)
+        theta[i] = (real)s->theta[i];
+    for (int m = 1; m <= STEPS; m++) {
+        icd_engine *e = open_engine(s, 2, PLENTY);
+        icd_chain c = chain_of(s);
+        icd_losses l = losses_of(s);
+        c.keep = STEPS;
+        l.backprop_steps = m;
+        l.kl_batch = 11;
+        CHECK_OK(e->chain(e, &c, x, &chain, &err));
+        CHECK_OK(e->gradients(e, &l, &loss, &err));
+        for (int which = ICD_GRAD_CD; which <= ICD_GRAD_KL; which++) {
+            memset(want, 0, s->a.n_values * sizeof *want);
+            var g[128], *grad[2] = { g, NULL };
+            tape t;
+            tape_init(&t, 0);
+            if (which == ICD_GRAD_CD) {
+                CHECK_OK(e->trajectory(e, STEPS, state, &err));
+                for (int i = 0; i < N * D; i++) {
+                    images[i] = (real)s->positives[i];
+                    images[N * D + i] = (real)state[i];
+                }
+                contrastive_part(&t, &s->a, theta, &l, 1, N, images, s->positive_labels, E, square, g);
+                add_flat(s, &t, g, want);
+                contrastive_part(&t, &s->a, theta, &l, -1, N, images + N * D, s->labels, E, square, g);
+                add_flat(s, &t, g, want);
+            } else {
+                CHECK_OK(e->trajectory(e, STEPS - m, state, &err));
+                for (int i = 0; i < N * D; i++)
+                    images[i] = (real)state[i];
+                for (int i = 0; i < X * D; i++)
+                    images[N * D + i] = (real)s->neighbours[i];
+                kl_part(&t, &s->a, theta, &l, &c, 0, l.kl_batch, images, s->labels, images + N * D, E, log_nn, index, distance,
+                        grad);
+                add_flat(s, &t, g, want);
+            }
+            CHECK(t.status == ICD_OK);
+            tape_release(&t);
+            CHECK_OK(e->export(e, (icd_vector)which, got, &err));
+            double size = 0;
+            for (size_t i = 0; i < s->a.n_values; i++)
+                size = fmax(size, fabs(want[i]));
+            CHECK(size > 0);
+            for (size_t i = 0; i < s->a.n_values; i++)
+                CHECK_NEAR(got[i], want[i], 1e3 * EPS * size);
+        }
+        e->close(e);
+    }
+    free(theta);
+    free(images);
+    free(state);
+    free(want);
+    free(got);
+    end(s);
+}
+
+/* Noise of chain i, step k, pixel p: the draw (seed, iteration, purpose, first_sample + i, (k-1) D + p); and batches that start
+ * at different samples fit together. */
+TEST(draws_belong_to_samples_steps_and_pixels)
+{
+    inputs *s = begin();
+    icd_err err;
+    icd_chain_stats stats;
+    static float x[N * D], given[N * D], rest[N * D];
+    icd_engine *e = open_engine(s, 2, PLENTY);
+    icd_chain c = chain_of(s);
+    c.first_sample = 100;
+    for (int k = 0; k < STEPS; k++)
+        for (int i = 0; i < N; i++) {
+            icd_stream d = { 6, 7, ICD_DRAW_LANGEVIN, (uint32_t)(100 + i) };
+            icd_normals(&d, (uint64_t)(k * D), D, s->normals + (k * N + i) * D);
+        }
+    for (c.noise_before = 0; c.noise_before <= 1; c.noise_before++) {
+        c.normals = NULL;
+        CHECK_OK(e->chain(e, &c, x, &stats, &err));
+        c.normals = s->normals;
+        CHECK_OK(e->chain(e, &c, given, &stats, &err));
+        CHECK(memcmp(x, given, sizeof x) == 0);
+    }
+    c.noise_before = 1;
+    c.normals = NULL;
+    c.n = N - 4;
+    c.x0 = s->x0 + 4 * D;
+    c.labels = s->labels + 4;
+    c.first_sample = 104;
+    CHECK_OK(e->chain(e, &c, rest, &stats, &err));
+    CHECK(memcmp(rest, x + 4 * D, (N - 4) * D * sizeof(float)) == 0);
+    e->close(e);
+    end(s);
+}
+
 TEST(too_little_memory_is_refused_in_one_line)
 {
     inputs *s = begin();
@@ -726,6 +838,7 @@ TEST_MAIN("ref engine", T(any_number_of_threads_gives_the_same_bits), T(smaller_
           T(the_order_of_the_batch_does_not_show), T(energies_gradients_and_labels), T(the_ema_has_parameters_of_its_own),
           T(the_trajectory_and_what_was_not_kept), T(chains_that_leave_the_finite_numbers_are_told),
           T(losses_are_the_means_of_what_they_say), T(the_parts_of_a_gradient_add_up),
+          T(gradients_are_those_of_the_graphs_on_the_whole_batch), T(draws_belong_to_samples_steps_and_pixels),
           T(too_little_memory_is_refused_in_one_line), T(memory_told_is_memory_taken), T(two_updates_worked_out_by_hand),
           T(parameters_set_or_updated_are_those_used_next), T(every_allocation_may_fail),
           T(an_engine_survives_a_failed_allocation))
