@@ -36,11 +36,20 @@ int main(int argc, char **argv)
         usage(stdout);
         return 0;
     }
-    for (int i = 0; i < COMMANDS; i++)
-        if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc, argv);
+    for (int i = 0; i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        int status = commands[i].run(argc, argv);
+        if (fflush(stdout) == 0 && !ferror(stdout))
+            return status;
+        cli_complain("standard output: cannot be written");
+        return status ? status : EXIT_FAILED;
+    }
+    char text[256];
     const char *near = icd_nearest_word(argv[1], command_name);
-    fprintf(stderr, "icd: unknown command '%s'%s%s%s\n", argv[1], near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    snprintf(text, sizeof text, "unknown command '%.40s'%s%s%s", argv[1], near ? "; did you mean '" : "", near ? near : "",
+             near ? "'?" : "");
+    cli_complain(text);
     usage(stderr);
     return EXIT_USAGE;
 }

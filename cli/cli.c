@@ -15,11 +15,20 @@ const icd_engine_entry cli_engines[] = {
     { NULL, NULL, NULL }
 };
 
-static void usage_error(const char *usage, const char *format, const char *what)
+void cli_complain(const char *text)
 {
     fputs("icd: ", stderr);
-    fprintf(stderr, format, what);
-    fprintf(stderr, "\n%s", usage);
+    for (; *text; text++)
+        fputc((unsigned char)*text < ' ' || *text == 127 ? '?' : *text, stderr);
+    fputc('\n', stderr);
+}
+
+static void usage_error(const char *usage, const char *format, const char *what)
+{
+    char text[256];
+    snprintf(text, sizeof text, format, what);
+    cli_complain(text);
+    fputs(usage, stderr);
     exit(EXIT_USAGE);
 }
 
@@ -76,7 +85,7 @@ void cli_require(const char *value, const char *option, const char *usage)
 
 int cli_fail(icd_status s, const icd_err *err)
 {
-    fprintf(stderr, "icd: %s\n", err->text[0] ? err->text : icd_status_text(s));
+    cli_complain(err->text[0] ? err->text : icd_status_text(s));
     return s == ICD_ESTOP ? EXIT_STOPPED : EXIT_FAILED;
 }
 
@@ -95,12 +104,15 @@ icd_status cli_open_engine(icd_engine **e, const char *name, const icd_arch *a, 
                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+#define BLANKS " \t\r\n\v\f"
+
 icd_status cli_assign(icd_config *c, const cli_sets *sets, int of_model_too, icd_err *err)
 {
     for (int i = 0; i < sets->n; i++) {
-        size_t key = strcspn(sets->list[i], "=");
+        const char *name = sets->list[i] + strspn(sets->list[i], BLANKS);
+        size_t n = strcspn(name, "=" BLANKS);
         for (const icd_setting *s = icd_settings; s->name && !of_model_too; s++)
-            if (s->of_model && strlen(s->name) == key && strncmp(s->name, sets->list[i], key) == 0)
+            if (s->of_model && strlen(s->name) == n && strncmp(s->name, name, n) == 0)
                 return icd_fail(err, ICD_EINVAL, "--set %s: this setting makes another model; it is fixed in the file", sets->list[i]);
         ICD_TRY(icd_config_assign(c, sets->list[i], err));
     }

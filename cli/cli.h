@@ -18,7 +18,9 @@ typedef struct { const char *name; const char **value; int *flag; } cli_option;
 typedef struct { const char **list; int n; } cli_sets;
 void cli_parse(int argc, char **argv, const char *usage, const cli_option *options, const char **positional, cli_sets *sets);
 
-/* Print "icd: TEXT" to stderr and return the exit status for s: what every command ends with on failure. */
+/* Print "icd: TEXT" to stderr, as one line whatever is in it. */
+void cli_complain(const char *text);
+/* The same for err's text (s's, where it has none), and return the exit status for s: what every command ends with on failure. */
 int cli_fail(icd_status s, const icd_err *err);
 /* A required option is missing: one line, the usage, exit. */
 void cli_require(const char *value, const char *option, const char *usage);

@@ -1,5 +1,6 @@
 /* train.c: icd train: Algorithm 1 over a data set, into a run folder:
  *   config.txt  log.csv  samples/ITERATION.png  checkpoint.safetensors                                              */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,13 +36,15 @@ typedef struct {
     icd_training training;
     FILE *log;
     const char *folder;
-    char checkpoint[1100], log_path[1100];
+    char checkpoint[1100], log_path[1100], samples[1100];
     int64_t start;                       /* iterations done before this process */
     double since, shown;
 } run;
 
 static icd_status path_in(const run *r, char *out, size_t n, const char *name, icd_err *err)
 {
+    if (r->folder[0] == '\0')
+        return icd_fail(err, ICD_EINVAL, "--out: empty, wanted the name of a folder");
     int length = snprintf(out, n, "%s/%s", r->folder, name);
     return length > 0 && (size_t)length < n ? ICD_OK : icd_fail(err, ICD_EINVAL, "--out: the name of the folder is too long");
 }
@@ -70,11 +73,26 @@ static icd_status save(run *r, icd_err *err)
     return icd_checkpoint_write(r->checkpoint, &r->config, r->engine, r->training.iteration, 1, &r->training.buffer, err);
 }
 
+/* What killed processes left in a folder: files that were being written, NAME.tmp-NUMBER. */
+static void sweep(const char *folder)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d)); ) {
+        char path[1400];
+        const char *end = strstr(e->d_name, ".tmp-");
+        if (end && end[5] != '\0' && end[5 + strspn(end + 5, "0123456789")] == '\0'
+            && snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < (int)sizeof path)
+            unlink(path);
+    }
+    if (d)
+        closedir(d);
+}
+
 /* samples/000100.png: the first 64 chains as they ended. */
 static icd_status write_samples(const run *r, icd_err *err)
 {
     char path[1200];
-    snprintf(path, sizeof path, "%s/samples/%06lld.png", r->folder, (long long)r->training.iteration);
+    snprintf(path, sizeof path, "%s/%06lld.png", r->samples, (long long)r->training.iteration);
     icd_images s = { r->config.batch < 64 ? r->config.batch : 64, r->arch.c, r->arch.h, r->arch.w, r->training.chains, NULL, 0 };
     return icd_write_grid(path, &s, 0, r->arch.h < 64 ? 2 : 1, err);
 }
@@ -95,12 +113,11 @@ static void show(run *r, const icd_iteration_stats *s)
             s->loss.grad_cd, s->loss.grad_kl, rate, cli_duration(left, time_left), terminal && !last ? "   " : "\n");
 }
 
-static icd_status train(run *r, icd_err *err)
+static int every(int64_t iteration, int n) { return n > 0 && iteration % n == 0; }
+
+static icd_status iterate(run *r, icd_err *err)
 {
     icd_training *t = &r->training;
-    r->since = r->shown = cli_seconds();
-    r->start = t->iteration;
-    cli_catch_stop();
     while (t->iteration < r->config.iterations) {
         icd_iteration_stats s;
         icd_status status = icd_algorithm1_turn(t, &s, err);
@@ -115,15 +132,25 @@ static icd_status train(run *r, icd_err *err)
         ICD_TRY(icd_log_row(r->log, r->log_path, t->iteration, (int)(sizeof row / sizeof row[0]), row, err));
         show(r, &s);
         int last = t->iteration == r->config.iterations, stop = cli_stop_asked();
-        if (t->iteration % r->config.sample_every == 0 || last)
+        if (every(t->iteration, r->config.sample_every) || (last && r->config.sample_every > 0))
             ICD_TRY(write_samples(r, err));
-        if (t->iteration % r->config.checkpoint_every == 0 || last || stop)
+        if (every(t->iteration, r->config.checkpoint_every) || last || stop)
             ICD_TRY(save(r, err));
         if (stop && !last)
             return icd_fail(err, ICD_ESTOP, "stopped and saved at iteration %lld; `icd train --resume --out %.300s` goes on",
                             (long long)t->iteration, r->folder);
     }
     return ICD_OK;
+}
+
+static icd_status train(run *r, icd_err *err)
+{
+    r->since = r->shown = cli_seconds();
+    r->start = r->training.iteration;
+    icd_status s = iterate(r, err);
+    if (s != ICD_OK && r->training.iteration > r->start && isatty(2))
+        fputc('\n', stderr);                      /* the line that says where the run is */
+    return s;
 }
 
 /* What the step will take, said before it is taken. */
@@ -141,10 +168,34 @@ static icd_status announce(run *r, icd_err *err)
     return ICD_OK;
 }
 
+static icd_status write_config(run *r, icd_err *err)
+{
+    char path[1100], *text;
+    ICD_TRY(path_in(r, path, sizeof path, "config.txt", err));
+    ICD_TRY(icd_config_print(&r->arena, &r->config, &text, err));
+    return write_text(path, text, err);
+}
+
+static icd_status fill_folder(run *r, icd_err *err)
+{
+    ICD_TRY(make_folder(r->samples, err));
+    ICD_TRY(write_config(r, err));
+    return save(r, err);
+}
+
+/* A folder without a checkpoint is neither a run nor room for one: take it back. */
+static void remove_folder(const run *r)
+{
+    char path[1100];
+    if (path_in(r, path, sizeof path, "config.txt", NULL) == ICD_OK)
+        unlink(path);
+    rmdir(r->samples);
+    rmdir(r->folder);
+}
+
 static icd_status start_new(run *r, const char *engine, icd_err *err)
 {
     int chw[3];
-    char path[1100], *text;
     struct stat st;
     if (stat(r->folder, &st) == 0)
         return icd_fail(err, ICD_EIO, "%s: it exists; --resume goes on with a run, or choose another folder", r->folder);
@@ -155,13 +206,12 @@ static icd_status start_new(run *r, const char *engine, icd_err *err)
     ICD_TRY(icd_training_init(&r->training, &r->arena, &r->config, &r->arch, r->engine, &r->data, err));
     ICD_TRY(announce(r, err));
     ICD_TRY(cli_init_parameters(r->engine, r->config.seed, err));
-    ICD_TRY(icd_config_print(&r->arena, &r->config, &text, err));
+    cli_catch_stop();                              /* from here on a Ctrl-C leaves a run behind */
     ICD_TRY(make_folder(r->folder, err));
-    ICD_TRY(path_in(r, path, sizeof path, "samples", err));
-    ICD_TRY(make_folder(path, err));
-    ICD_TRY(path_in(r, path, sizeof path, "config.txt", err));
-    ICD_TRY(write_text(path, text, err));
-    return save(r, err);
+    icd_status s = fill_folder(r, err);
+    if (s != ICD_OK)
+        remove_folder(r);
+    return s;
 }
 
 static icd_status resume(run *r, const char *data, const char *engine, const cli_sets *sets, icd_err *err)
@@ -172,17 +222,25 @@ static icd_status resume(run *r, const char *data, const char *engine, const cli
     r->arch = c.arch;
     ICD_TRY(cli_assign(&r->config, sets, 0, err));
     if (data)
-        snprintf(r->config.data, sizeof r->config.data, "%s", data);
+        ICD_TRY(icd_config_set(&r->config, "data", data, err));
+    if (c.iteration >= r->config.iterations)
+        return icd_fail(err, ICD_EINVAL, "%s: all %lld iterations are done; --set iterations=N asks for more", r->folder,
+                        (long long)c.iteration);
     ICD_TRY(icd_load_dataset(&r->arena, r->config.data, r->config.seed, &r->data, err));
     ICD_TRY(cli_open_engine(&r->engine, engine, &r->arch, &r->config, err));
+    const icd_tensor *first = icd_st_find(&c.file, c.arch.param[0].name);
+    if (!engine && r->engine->real_bytes != (first->dtype == ICD_F64 ? 8 : 4))
+        return icd_fail(err, ICD_EINVAL, "%s: numbers of %d bytes, and engine %s has %d: name the engine that the run had, --engine NAME",
+                        r->checkpoint, first->dtype == ICD_F64 ? 8 : 4, r->engine->name, r->engine->real_bytes);
     ICD_TRY(icd_training_init(&r->training, &r->arena, &r->config, &r->arch, r->engine, &r->data, err));
     ICD_TRY(announce(r, err));
     ICD_TRY(icd_checkpoint_load(&c, r->engine, 1, &r->training.buffer, err));
     r->training.iteration = c.iteration;
-    if (c.iteration >= r->config.iterations)
-        return icd_fail(err, ICD_EINVAL, "%s: all %lld iterations are done; --set iterations=N asks for more", r->folder,
-                        (long long)c.iteration);
-    return ICD_OK;
+    cli_catch_stop();
+    sweep(r->folder);
+    sweep(r->samples);
+    ICD_TRY(make_folder(r->samples, err));
+    return write_config(r, err);
 }
 
 static icd_status run_all(run *r, const char *preset, const char *config, const char *data, const char *engine, int again,
@@ -190,8 +248,7 @@ static icd_status run_all(run *r, const char *preset, const char *config, const 
 {
     ICD_TRY(path_in(r, r->checkpoint, sizeof r->checkpoint, "checkpoint.safetensors", err));
     ICD_TRY(path_in(r, r->log_path, sizeof r->log_path, "log.csv", err));
-    if (data && strlen(data) >= sizeof r->config.data)
-        return icd_fail(err, ICD_EINVAL, "--data: longer than %zu characters", sizeof r->config.data - 1);
+    ICD_TRY(path_in(r, r->samples, sizeof r->samples, "samples", err));
     if (again) {
         ICD_TRY(resume(r, data, engine, sets, err));
     } else {
@@ -205,7 +262,7 @@ static icd_status run_all(run *r, const char *preset, const char *config, const 
         }
         ICD_TRY(cli_assign(&r->config, sets, 1, err));
         if (data)
-            snprintf(r->config.data, sizeof r->config.data, "%s", data);
+            ICD_TRY(icd_config_set(&r->config, "data", data, err));
         if (strcmp(r->config.data, "none") == 0)
             return icd_fail(err, ICD_EINVAL, "--data is missing: digits, a file or a folder");
         ICD_TRY(start_new(r, engine, err));

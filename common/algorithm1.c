@@ -10,13 +10,14 @@ icd_status icd_training_init(icd_training *t, icd_arena *a, const icd_config *co
                              const icd_images *data, icd_err *err)
 {
     if (data->c != arch->c || data->h != arch->h || data->w != arch->w)
-        return icd_fail(err, ICD_EINVAL, "the data are images of %dx%dx%d (channels, rows, columns), the model wants %dx%dx%d",
-                        data->c, data->h, data->w, arch->c, arch->h, arch->w);
+        return icd_fail(err, ICD_EINVAL, "%s: images of %dx%dx%d (channels, rows, columns), and the model wants %dx%dx%d",
+                        config->data, data->c, data->h, data->w, arch->c, arch->h, arch->w);
     for (int i = 0; i < data->n && config->model.classes; i++)
         if (!data->label || data->label[i] < 0 || data->label[i] >= config->model.classes)
-            return data->label ? icd_fail(err, ICD_EINVAL, "image %d has label %d, and the model has classes 0..%d", i,
-                                          (int)data->label[i], config->model.classes - 1)
-                               : icd_fail(err, ICD_EINVAL, "the model has classes, and the data have no labels");
+            return data->label ? icd_fail(err, ICD_EINVAL, "%s: image %d has label %d, and the model has classes 0..%d",
+                                          config->data, i, (int)data->label[i], config->model.classes - 1)
+                               : icd_fail(err, ICD_EINVAL, "%s: no labels, and the model has %d classes", config->data,
+                                          config->model.classes);
     memset(t, 0, sizeof *t);
     t->config = config;
     t->arch = arch;

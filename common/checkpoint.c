@@ -49,43 +49,48 @@ static icd_status check_tensor(const icd_checkpoint *c, const icd_param *p, cons
                     t->name, got, same ? " of another type" : "", want);
 }
 
-/* Every tensor must be one that the architecture or the buffer has; every parameter must be there. */
+/* Is it one that the architecture or the buffer has? */
+static int is_known(const icd_checkpoint *c, const char *name)
+{
+    static const char *const buffer[] = { "buffer.images", "buffer.labels", "buffer.seen" };
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, buffer[i]) == 0)
+            return 1;
+    for (int g = 0; g < GROUPS; g++) {
+        size_t n = strlen(groups[g].prefix);
+        for (int i = 0; i < c->arch.n_params && strncmp(name, groups[g].prefix, n) == 0; i++)
+            if (strcmp(name + n, c->arch.param[i].name) == 0)
+                return 1;
+    }
+    return 0;
+}
+
+/* The parameters must be there, the other vectors in full or not at all, and no tensor that has no place. */
 static icd_status check_tensors(const icd_checkpoint *c, icd_err *err)
 {
-    char name[NAME];
-    int known = 0;
     for (int g = 0; g < GROUPS; g++) {
+        char name[NAME], missing[NAME] = "";
         int have = 0;
         for (int i = 0; i < c->arch.n_params; i++) {
             snprintf(name, sizeof name, "%s%s", groups[g].prefix, c->arch.param[i].name);
             const icd_tensor *t = icd_st_find(&c->file, name);
-            if (!t && (g == 0 || have))
-                return icd_fail(err, ICD_EFORMAT, "%s: tensor %s is missing: is this a checkpoint of another architecture?",
-                                c->path, name);
-            if (!t)
-                break;
-            ICD_TRY(check_tensor(c, &c->arch.param[i], t, err));
-            have++;
+            if (t)
+                ICD_TRY(check_tensor(c, &c->arch.param[i], t, err));
+            else if (!missing[0])
+                memcpy(missing, name, sizeof missing);
+            have += t != NULL;
         }
-        known += have;
+        if (missing[0] && (have || g == 0))
+            return icd_fail(err, ICD_EFORMAT, "%s: tensor %s is missing: is this a checkpoint of another architecture?",
+                            c->path, missing);
     }
-    static const char *const buffer[] = { "buffer.images", "buffer.labels", "buffer.seen" };
-    for (int i = 0; i < 3; i++)
-        known += icd_st_find(&c->file, buffer[i]) != NULL;
-    if (known == c->file.n_tensors)
-        return ICD_OK;
-    for (int j = 0; j < c->file.n_tensors; j++) {        /* name the stranger */
-        const char *full = c->file.tensor[j].name, *n = full;
-        for (int g = 1; g < GROUPS; g++)
-            if (strncmp(full, groups[g].prefix, strlen(groups[g].prefix)) == 0)
-                n = full + strlen(groups[g].prefix);
-        int found = strncmp(full, "buffer.", 7) == 0;
-        for (int i = 0; i < c->arch.n_params && !found; i++)
-            found = strcmp(n, c->arch.param[i].name) == 0;
-        if (!found)
-            return icd_fail(err, ICD_EFORMAT, "%s: tensor %s is not one of this architecture's", c->path, full);
+    for (int j = 0; j < c->file.n_tensors; j++) {
+        char shown[NAME];
+        if (!is_known(c, c->file.tensor[j].name))
+            return icd_fail(err, ICD_EFORMAT, "%s: tensor %s is not one of this architecture's", c->path,
+                            icd_quote(shown, sizeof shown, c->file.tensor[j].name, strlen(c->file.tensor[j].name)));
     }
-    return icd_fail(err, ICD_EFORMAT, "%s: the tensors are not those of a checkpoint", c->path);
+    return ICD_OK;
 }
 
 icd_status icd_checkpoint_read(icd_arena *a, const char *path, const int fallback[3], icd_checkpoint *out, icd_err *err)
@@ -125,7 +130,8 @@ icd_status icd_checkpoint_read(icd_arena *a, const char *path, const int fallbac
     return ICD_OK;
 }
 
-static icd_status load_vector(const icd_checkpoint *c, const char *prefix, double *v, int *found, icd_err *err)
+/* Also refused: what is finite in the file and not in the engine's precision. */
+static icd_status load_vector(const icd_checkpoint *c, const char *prefix, int real_bytes, double *v, int *found, icd_err *err)
 {
     char name[NAME];
     *found = 1;
@@ -138,9 +144,11 @@ static icd_status load_vector(const icd_checkpoint *c, const char *prefix, doubl
             break;
         }
         for (size_t k = 0; k < p->count; k++) {
-            v[p->offset + k] = icd_st_value(t, k);
-            if (!isfinite(v[p->offset + k]))
-                return icd_fail(err, ICD_ENAN, "%s: tensor %s: value %zu is not finite", c->path, name, k);
+            double value = icd_st_value(t, k);
+            if (!isfinite(value) || (real_bytes == 4 && !isfinite((float)value)))
+                return icd_fail(err, ICD_ENAN, "%s: tensor %s: value %zu is %g, wanted a finite number%s", c->path, name, k, value,
+                                isfinite(value) ? " that a float can hold" : "");
+            v[p->offset + k] = value;
         }
     }
     return ICD_OK;
@@ -153,9 +161,10 @@ static icd_status load_buffer(const icd_checkpoint *c, icd_buffer *b, icd_err *e
     if (!x || !l || !s)
         return icd_fail(err, ICD_EFORMAT, "%s: it has no replay buffer, so this training cannot go on from it", c->path);
     size_t n = l->count;
+    double seen = s->count == 1 ? icd_st_value(s, 0) : -1;
     icd_dtype want = b->store == ICD_STORE_FLOAT ? ICD_F32 : ICD_U8;
-    if (n > (size_t)b->capacity || x->count != n * b->d || x->dtype != want || l->dtype != ICD_I32 || s->count != 1
-        || s->dtype != ICD_I64 || icd_st_value(s, 0) < (double)n)
+    if ((double)n != (seen < b->capacity ? seen : b->capacity) || x->count != n * b->d || x->dtype != want || l->dtype != ICD_I32
+        || s->dtype != ICD_I64)
         return icd_fail(err, ICD_EFORMAT, "%s: its replay buffer is not one of %d samples of %zu values as %s "
                         "(buffer_size, buffer_store)", c->path, b->capacity, b->d, want == ICD_F32 ? "float" : "uint8");
     for (size_t i = 0; i < n; i++) {
@@ -174,7 +183,7 @@ static icd_status load_buffer(const icd_checkpoint *c, icd_buffer *b, icd_err *e
             b->u[i] = (uint8_t)v;
     }
     b->count = (int)n;
-    b->seen = (int64_t)icd_st_value(s, 0);
+    b->seen = (int64_t)seen;
     return ICD_OK;
 }
 
@@ -186,9 +195,9 @@ icd_status icd_checkpoint_load(const icd_checkpoint *c, icd_engine *e, int train
     icd_status s = ICD_OK;
     for (int g = 0; g < (training ? GROUPS : MODEL_GROUPS) && s == ICD_OK; g++) {
         int found;
-        s = load_vector(c, groups[g].prefix, v, &found, err);
+        s = load_vector(c, groups[g].prefix, e->real_bytes, v, &found, err);
         if (s == ICD_OK && !found && groups[g].vector == ICD_EMA)
-            s = load_vector(c, "", v, &found, err);
+            s = load_vector(c, "", e->real_bytes, v, &found, err);
         if (s == ICD_OK && !found && c->iteration > 0)
             s = icd_fail(err, ICD_EFORMAT, "%s: no %s tensors, so this training cannot go on from it", c->path, groups[g].prefix);
         if (s == ICD_OK && found)
@@ -202,7 +211,7 @@ icd_status icd_checkpoint_load(const icd_checkpoint *c, icd_engine *e, int train
 
 /* ---- writing ---- */
 
-/* The tensors of one vector in the engine's precision; memory from a. */
+/* The tensors of one vector in the engine's precision; memory from a. A file that could not be read back is not written. */
 static icd_status put_vector(icd_arena *a, icd_engine *e, icd_vector v, const char *prefix, icd_safetensors *out, icd_err *err)
 {
     const icd_arch *arch = e->arch;
@@ -217,6 +226,9 @@ static icd_status put_vector(icd_arena *a, icd_engine *e, icd_vector v, const ch
         f[i] = (float)d[i];
     for (int i = 0; i < arch->n_params; i++) {
         const icd_param *p = &arch->param[i];
+        for (size_t k = 0; k < p->count; k++)
+            if (!isfinite(d[p->offset + k]))
+                return icd_fail(err, ICD_ENAN, "not saved: value %zu of %s%s is %g", k, prefix, p->name, d[p->offset + k]);
         char *name = icd_arena_alloc(a, NAME, 1);
         if (!name)
             return icd_fail(err, ICD_ENOMEM, "out of memory for a checkpoint");
