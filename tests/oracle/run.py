@@ -231,8 +231,9 @@ def compare(got, want, floor):
         scale = scale or max(float(np.abs(b).max()), floor * largest[kind(name)])
         difference = float(np.abs(a.astype(np.float64).reshape(b.shape) - b).max())
         error = difference / scale if scale else (0.0 if difference == 0 else float("inf"))
-        old = worst.get(kind(name), (-1.0, ""))
-        if not error <= old[0]:                       # NaN is worst of all
+        if np.isnan(error):                           # as a number it would hide behind the next comparison
+            error = float("inf")
+        if error > worst.get(kind(name), (-1.0, ""))[0]:
             worst[kind(name)] = (error, name)
     return worst, complaints, float(cut)
 

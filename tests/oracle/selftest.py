@@ -302,8 +302,27 @@ def ties_and_floor():
     check("its gradient is zero there, -1/(N d) elsewhere", error(g.reshape(2, 2), [[0, 0.5], [0, 0]]), 1e-15)
 
 
+def comparison():
+    """What run.py calls equal: a NaN or an infinity anywhere, a value off, a tensor missing or of another shape is seen."""
+    from run import compare
+    want = {"cut": np.array(0.1), "x.0": np.ones(3), "energy.positive": np.ones(2), "energy.negative": np.ones(2),
+            "nn.distance": np.ones(2), "nn.index": np.array([1]), "loss.ent": np.array(1.0), "grad.cd.a": np.ones(2),
+            "grad.cd.b": np.ones(2)}
+    right = {k: v.copy() for k, v in want.items() if k != "cut"}
+    sees = lambda got: bool(compare(got, want, 1e-5)[1]) or \
+        not all(e <= 1e-8 for e, _ in compare(got, want, 1e-5)[0].values())
+    check("run.py passes what is equal", int(sees(right)), 0)
+    for name, value in (("grad.cd.a", np.nan), ("grad.cd.b", np.nan), ("grad.cd.a", np.inf), ("x.0", np.nan), ("x.0", 1.1),
+                        ("energy.positive", -1), ("loss.ent", np.nan), ("nn.distance", np.nan), ("nn.index", 0)):
+        wrong = dict(right, **{name: np.full_like(right[name], value)})
+        check(f"run.py sees {name} = {value}", int(not sees(wrong)), 0)
+    check("run.py sees a tensor missing", int(not sees({k: v for k, v in right.items() if k != "grad.cd.b"})), 0)
+    check("run.py sees a tensor too many", int(not sees(dict(right, more=np.ones(1)))), 0)
+    check("run.py sees another shape", int(not sees(dict(right, **{"grad.cd.b": np.ones((1, 2))}))), 0)
+
+
 if __name__ == "__main__":
-    for part in by_hand, counts, ties_and_floor, gradients, stop_gradients_matter:
+    for part in by_hand, counts, comparison, ties_and_floor, gradients, stop_gradients_matter:
         part()
     print(f"selftest {passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
