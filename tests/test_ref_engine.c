@@ -678,12 +678,13 @@ TEST(two_updates_worked_out_by_hand)
     check_vector(e, ICD_PARAMETERS, 0.925, 1.92, 3, 4);
     check_vector(e, ICD_EMA, 0.23125, 0.48, 3, -2);
 
-    /* g = (0, -0.3, 0.4, 0) of norm 1/2: not over it, not clipped.
+    /* g = (0, -0.3, 0.4, 0) of norm 1/2: under 3/4, not clipped.
      * m = (0.075, -0.05, 0.2, 0), over 1 - 1/4: (0.1, -1/15, 4/15, 0)
      * v = (0.016875, 0.0525, 0.04, 0), over 1 - 9/16: (0.27/7, 0.84/7, 0.64/7, 0) */
     CHECK_OK(e->import(e, ICD_GRAD_CD, (double[]){ 0, 0, 0.4, 0 }, &err));
     CHECK_OK(e->import(e, ICD_GRAD_KL, (double[]){ 0, -0.3, 0, 0 }, &err));
     u.t = 2;
+    u.grad_clip = 0.75;
     CHECK_OK(e->update(e, &u, &err));
     check_vector(e, ICD_ADAM_M, 0.075, -0.05, 0.2, 0);
     check_vector(e, ICD_ADAM_V, 0.016875, 0.0525, 0.04, 0);
@@ -715,12 +716,12 @@ TEST(parameters_set_or_updated_are_those_used_next)
     CHECK_OK(e->import(e, ICD_PARAMETERS, (double[]){ 2, 0.5, 3, 0.25 }, &err));
     CHECK_OK(e->energy(e, 0, 1, x, NULL, E, NULL, NULL, &err));
     CHECK_EQ(E[0], 4.75);
+    CHECK_OK(e->import(e, ICD_GRAD_CD, (double[]){ 1, -2, 3, -4 }, &err));
+    CHECK_OK(e->import(e, ICD_GRAD_KL, (double[]){ 0, 0, 0, 0 }, &err));
     CHECK_OK(e->import(e, ICD_PARAMETERS, (double[]){ 4, 0.5, 3, 0.25 }, &err));
     CHECK_OK(e->energy(e, 0, 1, x, NULL, E, NULL, NULL, &err));
     CHECK_EQ(E[0], 7.75);
     /* lr 1, beta 0, eps 0: each number moves by its gradient's sign */
-    CHECK_OK(e->import(e, ICD_GRAD_CD, (double[]){ 1, -2, 3, -4 }, &err));
-    CHECK_OK(e->import(e, ICD_GRAD_KL, (double[]){ 0, 0, 0, 0 }, &err));
     CHECK_OK(e->update(e, &(icd_update){ 1, 1.0, 0, 0, 0, 0, 0 }, &err));
     CHECK_OK(e->energy(e, 0, 1, x, NULL, E, NULL, NULL, &err));
     CHECK_NEAR(E[0], 2 * (1.5 + 1.5) + 1.25, 16 * EPS);
