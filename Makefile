@@ -93,9 +93,9 @@ fuzz:
 	sh tests/fuzz/run.sh $(SECONDS)
 SECONDS ?= 60
 
-# Where the equation of a key stands: make find KEY=ICD:7
+# Where an equation, a line of an algorithm or a row of a table is in the code: make find KEY=ICD:7 (no KEY: the list).
 find:
-	@grep -n -F -e '$(KEY)' paper_map.md | cut -c1-300; grep -rn -F -e '[$(KEY)]' --include='*.[ch]' common ref verify cli | cut -c1-160
+	@sh tests/check_paper_map.sh --find '$(KEY)'
 
 help:
 	@sed -n '1,4p' Makefile | sed 's/^# //'

@@ -15,7 +15,7 @@ static const char usage[] =
     "  --positives P.npy   x+: (N,C,H,W) or (N,H,W,C), float32, or uint8 for v/255\n"
     "  --start S.npy       x_0 of the chains: as many\n"
     "  --neighbours X.npy  the set X of L_ent: (M,C,H,W)\n"
-    "  --noise N.npy       standard normals (K,N,C,H,W), float32; its K is the number of steps\n"
+    "  --noise N.npy       standard normals (K,N,C,H,W), float32 or float64; its K is the number of steps\n"
     "  --positive-labels, --labels L.npy   classes (N) of the positives and the chains, for a model with classes\n"
     "  --out FILE          safetensors: x.0..x.K, energy.positive, energy.negative, loss.cd, loss.opt, loss.ent,\n"
     "                      nn.index, nn.distance, grad.cd.*, grad.opt.*, grad.ent.*: unweighted means over the batch\n"
@@ -24,14 +24,25 @@ static const char usage[] =
 
 typedef struct { const char *model, *positives, *start, *neighbours, *noise, *positive_labels, *labels, *out, *engine; } files;
 
-/* A rank 4 or 5 array whose last three axes are one image, (C,H,W) or (H,W,C). lead: the axes before. */
-typedef struct { int lead[2]; float *x; } array;
+/* A rank 4 array of images, (N,C,H,W) or (N,H,W,C), as floats in x; or of rank 5, the normals (K,N,C,H,W), as doubles in
+ * exact. lead: the axes before the image. */
+typedef struct { int lead[2]; float *x; double *exact; } array;
 
 static icd_status read_npy(icd_arena *a, const char *path, icd_npy *out, icd_err *err)
 {
     icd_bytes bytes;
     ICD_TRY(icd_read_file(a, path, &bytes, err));
     return icd_parse_npy(path, bytes, out, err);
+}
+
+/* "(2, 1, 28)", for a message. */
+static const char *shape_text(const icd_npy *npy, char out[200])
+{
+    size_t at = (size_t)snprintf(out, 200, "(");
+    for (int i = 0; i < npy->rank; i++)
+        at += (size_t)snprintf(out + at, 200 - at, i ? ", %zu" : "%zu", npy->shape[i]);
+    snprintf(out + at, 200 - at, ")");
+    return out;
 }
 
 static icd_status read_images(icd_arena *a, const char *path, int leads, const icd_arch *arch, array *out, icd_err *err)
@@ -42,16 +53,19 @@ static icd_status read_images(icd_arena *a, const char *path, int leads, const i
     const size_t *tail = npy.shape + leads;
     int rank = npy.rank == leads + 3, first = rank && memcmp(tail, chw, sizeof chw) == 0;
     int last = rank && !first && leads == 1 && memcmp(tail, hwc, sizeof hwc) == 0;
+    char there[200];
     if (!first && !last)
-        return icd_fail(err, ICD_EFORMAT, "%s: wanted shape (%s%d,%d,%d)", path, leads == 2 ? "K,N," : "N,", arch->c, arch->h, arch->w);
+        return icd_fail(err, ICD_EFORMAT, "%s: shape %s, wanted (%s%d, %d, %d)", path, shape_text(&npy, there),
+                        leads == 2 ? "K, N, " : "N, ", arch->c, arch->h, arch->w);
     for (int i = 0; i < leads; i++) {
         if (npy.shape[i] == 0 || npy.shape[i] > 1000000)
             return icd_fail(err, ICD_EFORMAT, "%s: axis %d has length %zu, wanted 1..1000000", path, i, npy.shape[i]);
         out->lead[i] = (int)npy.shape[i];
     }
     size_t d = chw[0] * chw[1] * chw[2];
-    out->x = icd_arena_alloc(a, npy.count, sizeof *out->x);
-    if (!out->x)
+    out->x = leads == 1 ? icd_arena_alloc(a, npy.count, sizeof *out->x) : NULL;
+    out->exact = leads == 2 ? icd_arena_alloc(a, npy.count, sizeof *out->exact) : NULL;
+    if (!out->x && !out->exact)
         return icd_fail(err, ICD_ENOMEM, "%s: out of memory for %zu values", path, npy.count);
     for (size_t i = 0; i < npy.count; i++) {
         size_t in = i % d, pixel = in % (chw[1] * chw[2]), channel = in / (chw[1] * chw[2]);
@@ -60,6 +74,10 @@ static icd_status read_images(icd_arena *a, const char *path, int leads, const i
             v = (double)(float)(v / 255.0);
         if (!isfinite(v))
             return icd_fail(err, ICD_ENAN, "%s: value %zu is not finite", path, i);
+        if (out->exact) {
+            out->exact[i] = v;
+            continue;
+        }
         if ((double)(float)v != v)
             return icd_fail(err, ICD_EFORMAT, "%s: value %zu is %.17g, which float32 cannot hold; save it as float32", path, i, v);
         out->x[i] = (float)v;
@@ -76,8 +94,9 @@ static icd_status read_labels(icd_arena *a, const char *path, const char *option
     if (!path)
         return icd_fail(err, ICD_EINVAL, "the model has %d classes: %s is missing", classes, option);
     ICD_TRY(read_npy(a, path, &npy, err));
+    char there[200];
     if (npy.rank != 1 || npy.count != (size_t)n)
-        return icd_fail(err, ICD_EFORMAT, "%s: wanted %d labels, shape (%d)", path, n, n);
+        return icd_fail(err, ICD_EFORMAT, "%s: shape %s, wanted (%d), a label for each image", path, shape_text(&npy, there), n);
     *out = icd_arena_alloc(a, npy.count, sizeof **out);
     if (!*out)
         return icd_fail(err, ICD_ENOMEM, "%s: out of memory", path);
@@ -167,7 +186,7 @@ static icd_status compute(icd_arena *a, icd_engine *e, icd_config *c, const file
     chain.n = n;
     chain.x0 = start.x;
     chain.labels = labels;
-    chain.normals = noise.x;
+    chain.normals = noise.exact;
     chain.keep = K;
     ICD_TRY(e->chain(e, &chain, x, &chain_stats, err));
     if (!chain_stats.finite)
@@ -221,7 +240,7 @@ static icd_status size_of(const char *path, int chw[3], icd_err *err)
     icd_npy npy;
     icd_status s = read_npy(&a, path, &npy, err);
     if (s == ICD_OK && npy.rank != 4)
-        s = icd_fail(err, ICD_EFORMAT, "%s: rank %d, wanted 4: (N,C,H,W)", path, npy.rank);
+        s = icd_fail(err, ICD_EFORMAT, "%s: %d axes, wanted 4: (N,C,H,W)", path, npy.rank);
     for (int i = 0; i < 3 && s == ICD_OK; i++)
         chw[i] = npy.shape[i + 1] > 0 && npy.shape[i + 1] < 65536 ? (int)npy.shape[i + 1] : 1;
     icd_arena_release(&a);

@@ -1,8 +1,8 @@
 /* engine.h: the contract: what an engine can do. Algorithms 1 and 2 are written on it, once for every engine.
  *
  * An engine holds, for one model: parameters, their EMA, Adam's moments, gradients, the trajectory of the last chain, and
- * its work memory. Its precision is its own (real_bytes); images cross the border as float, parameters and results as
- * double, so that nothing is lost either way. Same inputs, same bits, whatever `threads` is. */
+ * its work memory. Its precision is its own (real_bytes); images cross the border as float; parameters, given normals and
+ * results as double, so that nothing is lost either way. Same inputs, same bits, whatever `threads` is. */
 #ifndef ICD_ENGINE_H
 #define ICD_ENGINE_H
 
@@ -35,7 +35,7 @@ typedef struct {
     int noise_before, clamp;
     uint64_t seed, iteration;
     uint32_t purpose, first_sample;
-    const float *normals;      /* (steps,n,c,h,w) or NULL */
+    const double *normals;     /* (steps,n,c,h,w) or NULL */
     int use_ema;               /* 1: sample from the EMA's parameters */
     int keep;                  /* how many states before x_K gradients() will need: 0, or 1..steps */
 } icd_chain;

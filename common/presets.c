@@ -29,6 +29,15 @@
     "batch = 100\niterations = 200000\nlr = 0.001\nbeta1 = 0.9\nbeta2 = 0.999\nema = 0.99\n" \
     "sample_rounds = 1\nsample_steps = 500\n"
 
+/* Anatomy's CIFAR-10. Theirs are images in [-1,1] and a net that gives f, the energy being 2f/epsilon^2, with x <- x - grad f
+ * + epsilon n. Here the energy is f, x' = (x + 1)/2, so step_size = 1/4 and the noises are halved: epsilon = 0.01, that of the
+ * data 0.03. Adam's epsilon shrinks by epsilon^2/2, as the gradients do. */
+#define NON_CONVERGENT \
+    "filters = 32\nmultiscale = off\n" \
+    "steps = 150\nstep_size = 0.25\nnoise = 0.005\ninit = noise\n" NO_KL NO_TRANSITIONS \
+    "data_noise = 0.015\nbatch = 100\nlr = 0.0001\nbeta1 = 0.9\nbeta2 = 0.999\nadam_eps = 5e-13\nema = 0\n" \
+    "sample_rounds = 1\nsample_steps = 150\n"
+
 const icd_preset icd_presets[] = {
     { "paper-cifar10", "ICD on CIFAR-10 and ImageNet 32x32 as the paper has it (Table 5, B.2): the defaults", "" },
 
@@ -53,18 +62,13 @@ const icd_preset icd_presets[] = {
     { "gl-cd-mnist", "G&L's true CD on MNIST: chains start from data, one in ten afresh, no trick (6.1)",
       GL "init = data\nrestart_prob = 0.1\n" },
 
-    { "anatomy-gmm", "Anatomy's convergent learning of 8 Gaussians, `--data gmm` (Adam in place of SGD)", TOY },
+    { "toy", "Anatomy's convergent learning in 2D, `--data gmm` or `--data rings` (Adam in place of SGD)", TOY },
 
-    { "anatomy-rings", "Anatomy's convergent learning of 4 rings, `--data rings` (Adam in place of SGD)", TOY },
+    { "anatomy-vanilla", "Anatomy's non-convergent learning of CIFAR-10: 150 steps from uniform noise each time",
+      "arch = anatomy-vanilla\n" NON_CONVERGENT },
 
-    /* Theirs are images in [-1,1] and a net that gives f, the energy being 2f/epsilon^2, with x <- x - grad f + epsilon n.
-     * Here the energy is f, x' = (x + 1)/2, so step_size = 1/4 and the noises are halved: epsilon = 0.01, that of the data
-     * 0.03. Adam's epsilon shrinks by epsilon^2/2, as the gradients do. */
-    { "anatomy-cifar10", "Anatomy's non-convergent learning of CIFAR-10: 150 steps from uniform noise each time",
-      "arch = anatomy-vanilla\nfilters = 32\nmultiscale = off\n"
-      "steps = 150\nstep_size = 0.25\nnoise = 0.005\ninit = noise\n" NO_KL NO_TRANSITIONS
-      "data_noise = 0.015\nbatch = 100\nlr = 0.0001\nbeta1 = 0.9\nbeta2 = 0.999\nadam_eps = 5e-13\nema = 0\n"
-      "sample_rounds = 1\nsample_steps = 150\n" },
+    { "anatomy-nonlocal", "the same with Anatomy's non-local net",
+      "arch = anatomy-nonlocal\n" NON_CONVERGENT },
 
     { "demo", "a small model of drawn digits in a few minutes on two cores, `--data digits`",
       "arch = conv 8 | swish | conv 16 4 2 1 | swish | down 32 | down 32 | swish | mean | dense 1\nimage = 1x28x28\n"

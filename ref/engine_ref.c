@@ -118,6 +118,12 @@ static size_t plan(const engine *e, work_kind kind, const icd_losses *l, int n)
     return bytes;
 }
 
+static icd_status too_large(const engine *e, size_t bytes, icd_err *err)
+{
+    return icd_fail(err, ICD_ENOMEM, "one image needs %.0f MiB of work memory, and the setting `memory` allows %.0f",
+                    ceil((double)bytes / 1048576.0), (double)e->memory / 1048576.0);
+}
+
 /* The part's size: a few images (so that threads share a batch evenly and a part stays in cache), fewer if memory asks. It
  * depends on the work and the setting `memory`, never on the threads: sums over parts are the same for any number. */
 static icd_status choose_part(const engine *e, work_kind kind, const icd_losses *l, int *part, size_t *bytes, icd_err *err)
@@ -131,8 +137,7 @@ static icd_status choose_part(const engine *e, work_kind kind, const icd_losses 
         if (*bytes <= e->memory)
             return ICD_OK;
         if (n == 1)
-            return icd_fail(err, ICD_ENOMEM, "one image needs %.0f MiB of work memory, and `memory` allows %.0f",
-                            ceil((double)*bytes / 1048576.0), (double)e->memory / 1048576.0);
+            return too_large(e, *bytes, err);
     }
 }
 
@@ -207,7 +212,7 @@ static void energy_job(void *context, int thread, int index)
     var scale[ICD_MAX_SCALES], *q = want_vars(t, (size_t)a->n_params), g = -1;
     if (q) {
         net_leaves(t, a, j->e->prepared[j->use_ema], q);
-        var x = tape_leaf_float(t, (shape){ n, a->c, a->h, a->w }, j->x + (size_t)first * d, 1.0);
+        var x = tape_leaf_float(t, (shape){ n, a->c, a->h, a->w }, j->x + (size_t)first * d);
         var E = net_energy(t, a, q, x, j->labels ? j->labels + first : NULL, scale);
         if (j->gradient)
             tape_grad(t, E, -1, 1, &x, &g);
@@ -570,6 +575,13 @@ static icd_status ref_memory(icd_engine *base, const icd_work *w, icd_memory *ou
                      .n_neighbours = w->n_neighbours, .energy_l2 = 1, .w_opt = 1, .w_ent = 1, .kl_sign = 1, .apart = w->apart };
     size_t most = 0, d = image_count(e), bytes;
     int part;
+    for (int kind = CHAIN; kind <= KL; kind++) {        /* the most that any of it needs for one image, said at once */
+        bytes = plan(e, (work_kind)kind, &l, 1);
+        most = bytes > most ? bytes : most;
+    }
+    if (most > e->memory)
+        return too_large(e, most, err);
+    most = 0;
     for (int kind = CHAIN; kind <= KL; kind++) {
         ICD_TRY(choose_part(e, (work_kind)kind, &l, &part, &bytes, err));
         most = bytes > most ? bytes : most;

@@ -55,6 +55,7 @@
 #define tape_init REF_(tape_init)
 #define tape_inside REF_(tape_inside)
 #define tape_leaf REF_(tape_leaf)
+#define tape_leaf_double REF_(tape_leaf_double)
 #define tape_leaf_float REF_(tape_leaf_float)
 #define tape_log REF_(tape_log)
 #define tape_logistic REF_(tape_logistic)

@@ -13,8 +13,8 @@ var chain_noise(tape *t, const icd_arch *a, const icd_chain *c, int k, int first
 {
     size_t d = (size_t)a->c * (size_t)a->h * (size_t)a->w;
     if (c->normals)
-        return tape_leaf_float(t, images(a, n), t->dry ? NULL : c->normals + ((size_t)(k - 1) * (size_t)c->n + (size_t)first) * d,
-                               c->noise);
+        return tape_leaf_double(t, images(a, n), t->dry ? NULL : c->normals + ((size_t)(k - 1) * (size_t)c->n + (size_t)first) * d,
+                                c->noise);
     var noise = tape_leaf(t, images(a, n), NULL);
     if (noise < 0 || t->dry)
         return noise;

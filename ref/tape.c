@@ -134,12 +134,21 @@ var tape_share(tape *t, shape s, const real *x)
     return tape_record(t, &(node){ .op = &leaf, .s = s, .v = x && !t->dry ? (real *)(uintptr_t)x : &none });
 }
 
-var tape_leaf_float(tape *t, shape s, const float *x, double factor)
+var tape_leaf_float(tape *t, shape s, const float *x)
 {
     var self = tape_record(t, &(node){ .op = &leaf, .s = s });
     if (self >= 0 && !t->dry)
         for (size_t i = 0; i < shape_count(s); i++)
-            value(t, self)[i] = (real)(factor * (double)x[i]);
+            value(t, self)[i] = (real)x[i];
+    return self;
+}
+
+var tape_leaf_double(tape *t, shape s, const double *x, double factor)
+{
+    var self = tape_record(t, &(node){ .op = &leaf, .s = s });
+    if (self >= 0 && !t->dry)
+        for (size_t i = 0; i < shape_count(s); i++)
+            value(t, self)[i] = (real)(factor * x[i]);
     return self;
 }
 

@@ -62,7 +62,8 @@ void tape_rewind(tape *t);                         /* forget all nodes, keep the
 var tape_leaf(tape *t, shape s, const real *x);
 /* New leaf that shares x's memory, which must outlive the tape's use of it. */
 var tape_share(tape *t, shape s, const real *x);
-var tape_leaf_float(tape *t, shape s, const float *x, double factor);
+var tape_leaf_float(tape *t, shape s, const float *x);
+var tape_leaf_double(tape *t, shape s, const double *x, double factor);   /* factor*x */
 var tape_fill(tape *t, shape s, double value);
 
 /* Record an op: fills in the node from `proto` (op, in, s, constants), takes memory, runs forward. */

@@ -111,7 +111,7 @@ TEST(gagnon_and_lajoie)                                    /* [GL:8] [GL:6.1] */
 
 TEST(anatomy)
 {
-    icd_config c = preset("anatomy-gmm"), d = preset("anatomy-cifar10");
+    icd_config c = preset("toy"), d = preset("anatomy-vanilla");
     const double epsilon = 0.125 / 4;                      /* on our square */
     CHECK_EQ(c.noise, epsilon);
     CHECK_EQ(c.step_size, epsilon * epsilon / 2);

@@ -32,7 +32,8 @@ typedef struct {
     icd_arena arena;
     icd_arch a;
     double *theta;
-    float x0[N * D], positives[N * D], neighbours[X * D], normals[STEPS * N * D];
+    float x0[N * D], positives[N * D], neighbours[X * D];
+    double normals[STEPS * N * D];
     int32_t labels[N], positive_labels[N];
 } inputs;
 
@@ -53,7 +54,8 @@ static inputs *begin(void)
     d.seed = 4;
     icd_uniforms(&d, 0, X * D, s->neighbours);
     d.seed = 5;
-    icd_normals(&d, 0, STEPS * N * D, s->normals);
+    for (size_t i = 0; i < STEPS * N * D; i++)
+        s->normals[i] = (double)icd_normal(&d, i);
     for (int i = 0; i < N; i++) {
         s->labels[i] = i % 3;
         s->positive_labels[i] = (i / 2) % 3;
@@ -224,7 +226,7 @@ TEST(the_order_of_the_batch_does_not_show)
         p->labels[i] = s->labels[from];
         p->positive_labels[i] = s->positive_labels[from];
         for (int j = 0; j < STEPS; j++)
-            memcpy(p->normals + (j * N + i) * D, s->normals + (j * N + from) * D, D * sizeof(float));
+            memcpy(p->normals + (j * N + i) * D, s->normals + (j * N + from) * D, D * sizeof(double));
     }
     result *a = iterate(s, 1, PLENTY, &c, &l), *b = iterate(p, 1, PLENTY, &d, &k);
     for (int i = 0; i < N; i++) {
@@ -340,7 +342,7 @@ TEST(the_trajectory_and_what_was_not_kept)
         for (int i = 0; i < N; i++) {
             double square = 0;
             for (int p = i * D; p < (i + 1) * D; p++) {
-                double want = state[p] - 0.4 * (double)g[p] + 0.1 * (double)s->normals[(k - 1) * N * D + p];
+                double want = state[p] - 0.4 * (double)g[p] + 0.1 * s->normals[(k - 1) * N * D + p];
                 clipped += want < 0 || want > 1;
                 CHECK_NEAR(next[p], want < 0 ? 0 : want > 1 ? 1 : want, 64 * 0x1p-23);      /* energy() works in float images */
                 square += (double)g[p] * (double)g[p];
@@ -574,7 +576,8 @@ TEST(draws_belong_to_samples_steps_and_pixels)
     for (int k = 0; k < STEPS; k++)
         for (int i = 0; i < N; i++) {
             icd_stream d = { 6, 7, ICD_DRAW_LANGEVIN, (uint32_t)(100 + i) };
-            icd_normals(&d, (uint64_t)(k * D), D, s->normals + (k * N + i) * D);
+            for (int p = 0; p < D; p++)
+                s->normals[(k * N + i) * D + p] = (double)icd_normal(&d, (uint64_t)(k * D + p));
         }
     for (c.noise_before = 0; c.noise_before <= 1; c.noise_before++) {
         c.normals = NULL;

@@ -24,7 +24,7 @@ typedef struct {
     icd_arena arena;
     icd_arch a;
     real *theta, *state, *X;      /* state: x_{K-m} (N,D) of the part; X (M,D) */
-    float *normals;
+    double *normals;
     icd_chain c;
     icd_losses l;
     int32_t labels[N];
@@ -43,7 +43,7 @@ static void begin(setup *s)
     s->theta = zeros(s->a.n_values, sizeof(real));
     s->state = zeros(N * D, sizeof(real));
     s->X = zeros(M * D, sizeof(real));
-    s->normals = zeros(K * BATCH * D, sizeof(float));
+    s->normals = zeros(K * BATCH * D, sizeof(double));
     draw(1, s->a.n_values, s->theta);
     for (size_t i = 0; i < s->a.n_values; i++)
         s->theta[i] *= (real)0.4;
@@ -51,7 +51,8 @@ static void begin(setup *s)
     for (size_t i = 0; i < M * D; i++)
         s->X[i] = (real)icd_uniform(&u, i);
     u.seed = 3;
-    icd_normals(&u, 0, K * BATCH * D, s->normals);
+    for (size_t i = 0; i < K * BATCH * D; i++)
+        s->normals[i] = (double)icd_normal(&u, i);
     for (int i = 0; i < N; i++)
         s->labels[i] = i % 2;
     s->c = (icd_chain){ .n = BATCH, .steps = K, .step_size = 0.6, .noise = 0.3, .seed = 11, .iteration = 12,
@@ -98,7 +99,7 @@ static void energy(const setup *s, const real *theta, const real *x, real *E, re
 static double normal(const setup *s, int k, int i, int p)
 {
     if (s->c.normals)
-        return (double)s->c.normals[((k - 1) * BATCH + FIRST + i) * D + p];
+        return s->c.normals[((k - 1) * BATCH + FIRST + i) * D + p];
     icd_stream d = { 11, 12, ICD_DRAW_TEST, (uint32_t)(7 + FIRST + i) };
     return (double)icd_normal(&d, (uint64_t)((k - 1) * D + p));
 }

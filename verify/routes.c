@@ -92,7 +92,7 @@ icd_status REF_(routes_chain)(const routes_model *m, const icd_chain *c, double 
     size_t plane = shape_count(s);
     if (begin(&w, m) != ICD_OK)
         return (void)end(&w), ICD_ENOMEM;
-    var x = tape_leaf_float(t, s, c->x0, 1.0);
+    var x = tape_leaf_float(t, s, c->x0);
     output(t, x, states);
     for (int k = 1; k <= c->steps; k++) {
         x = langevin_step(t, m->arch, w.q, x, m->labels, c, chain_noise(t, m->arch, c, k, 0, m->n), NULL);

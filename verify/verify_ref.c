@@ -63,7 +63,8 @@ typedef struct {
     routes_model m;
     const char *name;
     size_t d, nd, p;                        /* values of an image, of the batch, of theta */
-    float *x0, *neighbours, *normals;
+    float *x0, *neighbours;
+    double *normals;
     double *theta, *x, *v, *u;              /* (p) (nd) (nd) (p): a point and directions */
     double *gx, *hx, *g1, *g2, *g3, *states;
     int32_t labels[N];
@@ -165,7 +166,7 @@ static icd_status recursion(bench *b, const icd_chain *c, const icd_losses *l, d
         const double *after = b->states + (size_t)k * b->nd, *before = after - b->nd;
         double *y = b->v;
         for (size_t i = 0; i < b->nd; i++) {
-            y[i] = before[i] + (c->noise_before ? c->noise * (double)b->normals[(size_t)(k - 1) * b->nd + i] : 0);
+            y[i] = before[i] + (c->noise_before ? c->noise * b->normals[(size_t)(k - 1) * b->nd + i] : 0);
             if (c->clamp && (after[i] <= 0 || after[i] >= 1))      /* C_k: the clamp cut here */
                 a[i] = 0;
         }
@@ -209,8 +210,8 @@ static icd_status one_model(bench *b, int floats)
     }
     for (size_t i = 0; i < (size_t)NEIGHBOURS * b->d; i++)
         b->neighbours[i] = icd_uniform(&s, at++);
-    icd_normals(&s, at += 4, (size_t)K * b->nd, b->normals);
-    at += (size_t)K * b->nd;
+    for (size_t i = 0; i < (size_t)K * b->nd; i++)
+        b->normals[i] = (double)icd_normal(&s, at++);
     for (size_t i = 0; i < b->nd; i++)
         b->v[i] = (double)icd_normal(&s, at++);
     for (size_t i = 0; i < b->p; i++)          /* about a unit vector */
@@ -233,13 +234,13 @@ static icd_status prepare(bench *b, icd_arena *arena, const icd_arch *arch)
     b->d = (size_t)arch->c * (size_t)arch->h * (size_t)arch->w;
     b->nd = N * b->d;
     b->p = arch->n_values;
-    double **doubles[] = { &b->theta, &b->u, &b->g1, &b->g2, &b->g3, &b->x, &b->v, &b->gx, &b->hx, &b->states };
-    float **floats[] = { &b->x0, &b->neighbours, &b->normals };
-    for (int i = 0; i < 10; i++)
+    double **doubles[] = { &b->theta, &b->u, &b->g1, &b->g2, &b->g3, &b->x, &b->v, &b->gx, &b->hx, &b->states, &b->normals };
+    float **floats[] = { &b->x0, &b->neighbours };
+    for (int i = 0; i < 11; i++)
         if (!(*doubles[i] = icd_arena_alloc(arena, i < 5 ? b->p : i < 9 ? b->nd : (K + 1) * b->nd, sizeof(double))))
             return ICD_ENOMEM;
-    for (int i = 0; i < 3; i++)
-        if (!(*floats[i] = icd_arena_alloc(arena, i == 0 ? b->nd : i == 1 ? NEIGHBOURS * b->d : K * b->nd, sizeof(float))))
+    for (int i = 0; i < 2; i++)
+        if (!(*floats[i] = icd_arena_alloc(arena, i == 0 ? b->nd : NEIGHBOURS * b->d, sizeof(float))))
             return ICD_ENOMEM;
     float *start = icd_arena_alloc(arena, b->p, sizeof *start);
     if (!start)
