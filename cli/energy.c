@@ -20,11 +20,14 @@ static icd_status run(cli_model *m, const char *data, const char *out, int per_s
     icd_images set;
     ICD_TRY(icd_load_dataset(&m->arena, data, m->checkpoint.config.seed, &set, err));
     if (set.c != a->c || set.h != a->h || set.w != a->w)
-        return icd_fail(err, ICD_EINVAL, "%s: images of %dx%dx%d, and the model wants %dx%dx%d", data, set.c, set.h, set.w, a->c, a->h, a->w);
+        return icd_fail(err, ICD_EINVAL, "%s: images of %dx%dx%d (channels, rows, columns), and the model wants %dx%dx%d", data, set.c, set.h, set.w, a->c, a->h, a->w);
     int classes = m->checkpoint.config.model.classes;
     for (int i = 0; i < set.n && classes; i++)
-        if (!set.label || set.label[i] < 0 || set.label[i] >= classes)
-            return icd_fail(err, ICD_EINVAL, "%s: image %d has no label in 0..%d, and the model is conditional", data, i, classes - 1);
+        if (!set.label)
+            return icd_fail(err, ICD_EINVAL, "%s: no labels, and the model has %d classes", data, classes);
+        else if (set.label[i] < 0 || set.label[i] >= classes)
+            return icd_fail(err, ICD_EINVAL, "%s: image %d has label %d, and the model has classes 0..%d", data, i, (int)set.label[i],
+                            classes - 1);
     size_t n = (size_t)set.n, shape[2] = { n, (size_t)a->n_scales };
     double *E = icd_arena_alloc(&m->arena, n, sizeof *E), *scales = icd_arena_alloc(&m->arena, n * shape[1], sizeof *scales);
     if (!E || !scales)

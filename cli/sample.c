@@ -42,10 +42,14 @@ static icd_status run(cli_model *m, const char *out, int64_t count, int64_t clas
     const icd_arch *a = &m->checkpoint.arch;
     icd_images s = { (int)count, a->c, a->h, a->w, NULL, NULL, c->model.classes };
     size_t n = (size_t)count, shape[4] = { n, (size_t)a->c, (size_t)a->h, (size_t)a->w };
+    if (class >= 0 && c->model.classes == 0)
+        return icd_fail(err, ICD_EINVAL, "--class %lld: the model has no classes", (long long)class);
     if (class >= c->model.classes)
-        return icd_fail(err, ICD_EINVAL, c->model.classes ? "--class %lld: the model's classes are 0..%d"
-                        : "--class %lld: the model has %d classes", (long long)class, c->model.classes ? c->model.classes - 1 : 0);
-    s.x = icd_arena_alloc(&m->arena, n * icd_image_size(&s), sizeof(float));
+        return icd_fail(err, ICD_EINVAL, "--class %lld: the model's classes are 0..%d", (long long)class, c->model.classes - 1);
+    int zoom = a->h < 64 ? 2 : 1, array = ends_in(out, ".npy");
+    if (!array)
+        ICD_TRY(icd_grid_check(out, &s, 0, zoom, err));
+    s.x = icd_image_size(&s) <= SIZE_MAX / sizeof(float) ? icd_arena_alloc(&m->arena, n, icd_image_size(&s) * sizeof(float)) : NULL;
     s.label = c->model.classes ? icd_arena_alloc(&m->arena, n, sizeof(int32_t)) : NULL;
     if (!s.x || (c->model.classes && !s.label))
         return icd_fail(err, ICD_ENOMEM, "out of memory for %zu samples", n);
@@ -54,10 +58,10 @@ static icd_status run(cli_model *m, const char *out, int64_t count, int64_t clas
     clock_of clock = { c->sample_rounds, cli_seconds() };
     cli_catch_stop();
     ICD_TRY(icd_algorithm2(m->engine, c, s.n, 0, s.label, s.x, show, &clock, err));
-    if (ends_in(out, ".npy"))
+    if (array)
         ICD_TRY(icd_write_npy(out, 'f', 4, shape, s.x, err));
     else
-        ICD_TRY(icd_write_grid(out, &s, 0, a->h < 64 ? 2 : 1, err));
+        ICD_TRY(icd_write_grid(out, &s, 0, zoom, err));
     printf("%s: %zu samples, %d rounds of %d steps\n", out, n, c->sample_rounds, c->sample_steps);
     return ICD_OK;
 }

@@ -173,7 +173,7 @@ static icd_status compute(icd_arena *a, icd_engine *e, icd_config *c, const file
     size_t d = (size_t)arch->c * (size_t)arch->h * (size_t)arch->w, N = (size_t)n;
     int kl = c->kl_batch > 0 && c->kl_batch < n ? c->kl_batch : n;
     float *x = icd_arena_alloc(a, N * d, sizeof *x);
-    double *energies = icd_arena_alloc(a, 3 * N, sizeof *energies), *states = icd_arena_alloc(a, N * d * (size_t)(K + 1), sizeof *states);
+    double *energies = icd_arena_alloc(a, 3 * N, sizeof *energies), *states = icd_arena_alloc(a, (size_t)K + 1, N * d * sizeof *states);
     int32_t *index = icd_arena_alloc(a, N, sizeof *index);
     int64_t *index64 = icd_arena_alloc(a, N, sizeof *index64);
     output o = { .a = a, .most = K + 1 + 8 + 3 * arch->n_params, .narrow = e->real_bytes == 4 };

@@ -38,6 +38,7 @@ typedef struct {
     const char *folder;
     char checkpoint[1100], log_path[1100], samples[1100];
     int64_t start;                       /* iterations done before this process */
+    int draws;                           /* sample grids are wanted, and can be drawn */
     double since, shown;
 } run;
 
@@ -88,13 +89,20 @@ static void sweep(const char *folder)
         closedir(d);
 }
 
+static icd_images shown_images(const run *r)
+{
+    return (icd_images){ r->config.batch < 64 ? r->config.batch : 64, r->arch.c, r->arch.h, r->arch.w, r->training.chains, NULL, 0 };
+}
+
+static int zoom(const run *r) { return r->arch.h < 64 ? 2 : 1; }
+
 /* samples/000100.png: the first 64 chains as they ended. */
 static icd_status write_samples(const run *r, icd_err *err)
 {
     char path[1200];
     snprintf(path, sizeof path, "%s/%06lld.png", r->samples, (long long)r->training.iteration);
-    icd_images s = { r->config.batch < 64 ? r->config.batch : 64, r->arch.c, r->arch.h, r->arch.w, r->training.chains, NULL, 0 };
-    return icd_write_grid(path, &s, 0, r->arch.h < 64 ? 2 : 1, err);
+    icd_images s = shown_images(r);
+    return icd_write_grid(path, &s, 0, zoom(r), err);
 }
 
 /* One line that says where the run is: on a terminal over and over, else every ten seconds. */
@@ -132,7 +140,7 @@ static icd_status iterate(run *r, icd_err *err)
         ICD_TRY(icd_log_row(r->log, r->log_path, t->iteration, (int)(sizeof row / sizeof row[0]), row, err));
         show(r, &s);
         int last = t->iteration == r->config.iterations, stop = cli_stop_asked();
-        if (every(t->iteration, r->config.sample_every) || (last && r->config.sample_every > 0))
+        if (r->draws && (every(t->iteration, r->config.sample_every) || last))
             ICD_TRY(write_samples(r, err));
         if (every(t->iteration, r->config.checkpoint_every) || last || stop)
             ICD_TRY(save(r, err));
@@ -164,6 +172,11 @@ static icd_status announce(run *r, icd_err *err)
     printf("%s: %zu parameters, %.1f MFLOP an image and pass; %d images of %s from %s; engine %s, %d thread%s; %.0f MiB\n",
            r->folder, r->arch.n_values, icd_arch_flops(&r->arch) / 1e6, r->data.n, c->image, c->data, r->engine->name,
            r->engine->threads, r->engine->threads == 1 ? "" : "s", (double)(m.parameters + m.work) / 1048576.0);
+    icd_images s = shown_images(r);
+    icd_err why = { "" };
+    r->draws = c->sample_every > 0 && icd_grid_check(r->samples, &s, 0, zoom(r), &why) == ICD_OK;
+    if (c->sample_every > 0 && !r->draws)
+        printf("%s; none will be drawn\n", why.text);
     fflush(stdout);
     return ICD_OK;
 }

@@ -26,9 +26,9 @@ icd_status icd_training_init(icd_training *t, icd_arena *a, const icd_config *co
     size_t d = icd_image_size(data), n = (size_t)config->batch;
     size_t work = icd_augment_work(arch->c, arch->h, arch->w) * (size_t)engine->threads;
     ICD_TRY(icd_buffer_init(&t->buffer, a, config->buffer, config->buffer_store, config->buffer_size, d, err));
-    t->positives = icd_arena_alloc(a, n * d, sizeof(float));
-    t->chains = icd_arena_alloc(a, n * d, sizeof(float));
-    t->neighbours = icd_arena_alloc(a, (size_t)config->nn_set * d, sizeof(float));
+    t->positives = icd_arena_alloc(a, n, d * sizeof(float));
+    t->chains = icd_arena_alloc(a, n, d * sizeof(float));
+    t->neighbours = icd_arena_alloc(a, (size_t)config->nn_set, d * sizeof(float));
     t->augment_work = icd_arena_alloc(a, work, sizeof(float));
     t->positive_labels = icd_arena_alloc(a, n, sizeof(int32_t));
     t->labels = icd_arena_alloc(a, n, sizeof(int32_t));

@@ -316,7 +316,7 @@ icd_status icd_config_set(icd_config *c, const char *key, const char *value, icd
     const char *near = icd_nearest_word(key, nth_setting);
     if (near)
         return icd_fail(err, ICD_EINVAL, "unknown setting '%s'; did you mean '%s'?", shown, near);
-    return icd_fail(err, ICD_EINVAL, "unknown setting '%s'; config.txt of any run has them all", shown);
+    return icd_fail(err, ICD_EINVAL, "unknown setting '%s'; `icd info settings` lists them", shown);
 }
 
 /* s[0..n-1] without blanks around it, as a string in out (of the given size); 0 if it does not fit. */

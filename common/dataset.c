@@ -64,7 +64,9 @@ static int ends_in(const char *s, const char *end)
 
 static icd_status parse_images(icd_arena *a, const char *path, icd_bytes b, icd_images *out, icd_err *err)
 {
-    if (b.n >= 6 && memcmp(b.p, "\x93NUMPY", 6) == 0) {
+    if (b.n == 0)
+        return icd_fail(err, ICD_EFORMAT, "%s: empty, wanted an IDX, .npy or CIFAR file", path);
+    if (b.n >= 4 && memcmp(b.p, "\x93NUM", 4) == 0) {
         icd_npy npy;
         ICD_TRY(icd_parse_npy(path, b, &npy, err));
         return icd_npy_images(a, path, &npy, out, err);
@@ -73,10 +75,10 @@ static icd_status parse_images(icd_arena *a, const char *path, icd_bytes b, icd_
         return icd_fail(err, ICD_EFORMAT, "%s: is compressed by gzip, wanted the unpacked file (gunzip it)", path);
     if (b.n >= 4 && b.p[0] == 0 && b.p[1] == 0 && b.p[2] == 8 && b.p[3] >= 1 && b.p[3] <= 4)      /* 1: labels, refused below */
         return icd_parse_idx_images(a, path, b, out, err);
-    if ((b.n > 0 && b.n % CIFAR_RECORD == 0) || ends_in(path, ".bin"))
+    if (b.n % CIFAR_RECORD == 0 || ends_in(path, ".bin"))
         return icd_parse_cifar(a, path, b, out, err);
     return icd_fail(err, ICD_EFORMAT, "%s: %zu bytes that begin with %02x %02x %02x %02x, wanted an IDX file (00 00 08 03), "
-                    ".npy (93 4e 55 4d) or CIFAR (records of %d bytes)", path, b.n, b.n > 0 ? b.p[0] : 0, b.n > 1 ? b.p[1] : 0,
+                    ".npy (93 4e 55 4d) or CIFAR (records of %d bytes)", path, b.n, b.p[0], b.n > 1 ? b.p[1] : 0,
                     b.n > 2 ? b.p[2] : 0, b.n > 3 ? b.p[3] : 0, CIFAR_RECORD);
 }
 

@@ -40,5 +40,7 @@ icd_status icd_write_png(const char *path, int w, int h, int channels, const uin
  * apart and from the edges on a mid-grey ground; values clamped to [0,1], rounded to nearest, NaN black. A set of 2-channel
  * 1x1 points is drawn as a scatter plot of the unit square, 128*zoom pixels a side, y upwards; points beyond are left out. */
 icd_status icd_write_grid(const char *path, const icd_images *s, int columns, int zoom, icd_err *err);
+/* Could that be drawn (channels, size)? The images themselves are not looked at, s->x may be NULL. */
+icd_status icd_grid_check(const char *path, const icd_images *s, int columns, int zoom, icd_err *err);
 
 #endif

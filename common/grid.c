@@ -49,31 +49,50 @@ static void draw_image(const icd_images *s, int i, int zoom, uint8_t *px, size_t
                 px[row * stride + column * c + k] = to_byte(x[(k * h + row / z) * w + column / z]);
 }
 
-icd_status icd_write_grid(const char *path, const icd_images *s, int columns, int zoom, icd_err *err)
+static int is_scatter(const icd_images *s) { return s->c == 2 && s->h == 1 && s->w == 1; }
+
+/* Columns, rows, and pixels of the whole picture. */
+typedef struct { int columns, rows; double width, height; } layout;
+
+static icd_status lay_out(const char *path, const icd_images *s, int columns, int zoom, layout *out, icd_err *err)
 {
-    assert(s->n > 0 && columns >= 0 && zoom > 0);
-    if (s->c == 2 && s->h == 1 && s->w == 1)
-        return write_scatter(path, s, zoom, err);
     if (s->c != 1 && s->c != 3)
         return icd_fail(err, ICD_EINVAL, "%s: images of %d channels, wanted 1 or 3 for a picture", path, s->c);
-    if (columns == 0)
-        columns = (int)ceil(sqrt((double)s->n));
-    if (columns > s->n)
-        columns = s->n;
-    int rows = (s->n - 1) / columns + 1;
-    double width = (double)columns * ((double)s->w * zoom + 1) + 1, height = (double)rows * ((double)s->h * zoom + 1) + 1;
-    if (!(width * height * s->c < (double)(INT_MAX / 4)))
-        return icd_fail(err, ICD_EINVAL, "%s: a grid of %.0f by %.0f pixels is too large for a picture", path, width, height);
-    size_t stride = (size_t)width * (size_t)s->c, cell_w = ((size_t)s->w * (size_t)zoom + 1) * (size_t)s->c,
+    layout l = { columns > 0 ? columns : (int)ceil(sqrt((double)s->n)), 0, 0, 0 };
+    if (l.columns > s->n)
+        l.columns = s->n;
+    l.rows = (s->n - 1) / l.columns + 1;
+    l.width = (double)l.columns * ((double)s->w * zoom + 1) + 1;
+    l.height = (double)l.rows * ((double)s->h * zoom + 1) + 1;
+    if (!(l.width * l.height * s->c < (double)(INT_MAX / 4)))
+        return icd_fail(err, ICD_EINVAL, "%s: a grid of %.0f by %.0f pixels is too large for a picture", path, l.width, l.height);
+    *out = l;
+    return ICD_OK;
+}
+
+icd_status icd_grid_check(const char *path, const icd_images *s, int columns, int zoom, icd_err *err)
+{
+    layout l;
+    return is_scatter(s) ? ICD_OK : lay_out(path, s, columns, zoom, &l, err);
+}
+
+icd_status icd_write_grid(const char *path, const icd_images *s, int columns, int zoom, icd_err *err)
+{
+    layout l = { 0, 0, 0, 0 };
+    assert(s->n > 0 && columns >= 0 && zoom > 0);
+    if (is_scatter(s))
+        return write_scatter(path, s, zoom, err);
+    ICD_TRY(lay_out(path, s, columns, zoom, &l, err));
+    size_t stride = (size_t)l.width * (size_t)s->c, cell_w = ((size_t)s->w * (size_t)zoom + 1) * (size_t)s->c,
            cell_h = ((size_t)s->h * (size_t)zoom + 1) * stride;
-    uint8_t *px = icd_alloc((size_t)height, stride);
+    uint8_t *px = icd_alloc((size_t)l.height, stride);
     if (!px)
-        return icd_fail(err, ICD_ENOMEM, "%s: no memory for %.0f by %.0f pixels", path, width, height);
-    memset(px, GROUND, (size_t)height * stride);
+        return icd_fail(err, ICD_ENOMEM, "%s: no memory for %.0f by %.0f pixels", path, l.width, l.height);
+    memset(px, GROUND, (size_t)l.height * stride);
     for (int i = 0; i < s->n; i++)
         draw_image(s, i, zoom,
-                   px + stride + (size_t)s->c + (size_t)(i / columns) * cell_h + (size_t)(i % columns) * cell_w, stride);
-    icd_status status = icd_write_png(path, (int)width, (int)height, s->c, px, err);
+                   px + stride + (size_t)s->c + (size_t)(i / l.columns) * cell_h + (size_t)(i % l.columns) * cell_w, stride);
+    icd_status status = icd_write_png(path, (int)l.width, (int)l.height, s->c, px, err);
     icd_free(px);
     return status;
 }

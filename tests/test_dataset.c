@@ -81,7 +81,7 @@ TEST(files_that_are_refused)
     refused(temp_path("no"), ICD_EIO, "no: cannot be opened for reading: No such file");
     refused("digit", ICD_EIO, "digit: cannot be opened");
     temp_write(temp_path("b"), "", 0);
-    refused(temp_path("b"), ICD_EFORMAT, "b: 0 bytes that begin with 00 00 00 00, wanted an IDX file");
+    refused(temp_path("b"), ICD_EFORMAT, "b: empty, wanted an IDX, .npy or CIFAR file");
     temp_write(temp_path("b"), "hello", 5);
     refused(temp_path("b"), ICD_EFORMAT, "b: 5 bytes that begin with 68 65 6c 6c, wanted an IDX file (00 00 08 03), .npy");
     temp_write(temp_path("b"), "\x1f\x8b\x08zzzz", 7);
