@@ -118,7 +118,8 @@ static void add_layer(list *t, const icd_layer *l)
         add_conv(t, ICD_THETA_WEIGHT, ci / 2, ci, 1, ICD_INIT_FAN_IN);
         add_conv(t, ICD_PHI_WEIGHT, ci / 2, ci, 1, ICD_INIT_FAN_IN);
         add_conv(t, ICD_G_WEIGHT, ci / 2, ci, 1, ICD_INIT_FAN_IN);
-        add_conv(t, ICD_OUT_WEIGHT, ci, ci / 2, 1, ICD_INIT_ZERO);
+        /* The block starts as the identity; but a weight of zeros has no largest singular value to be divided by. */
+        add_conv(t, ICD_OUT_WEIGHT, ci, ci / 2, 1, t->a->model.spectral_norm ? ICD_INIT_FAN_IN : ICD_INIT_ZERO);
         break;
     case ICD_DENSE:
         add(t, ICD_WEIGHT, 2, co, ci, 1, 1, ICD_INIT_FAN_IN, (uint64_t)ci);
