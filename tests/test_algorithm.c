@@ -1,499 +1,597 @@
-/* test_algorithm.c: Algorithms 1 and 2 line by line, on an engine that computes nothing and writes down what it is asked. */
+/* Algorithms 1 and 2 against an engine that computes nothing and writes down what it was asked: which x+, x~0, labels, X and
+ * settings it gets, and what becomes of its answers. The draws are taken again here, each from its own stream. */
 #include "common/algorithm1.h"
 #include "common/algorithm2.h"
-
-#include <stdlib.h>
-
 #include "test.h"
 
-enum { BATCH = 6, NN = 5, DATA = 9, H = 2, W = 3, D = H * W, MOST = 64 };
+enum { MOST = 16, H = 2, W = 3, D = H * W, DATA = 7, CLASSES = 4, ROUNDS = 3 };
 
-/* Its chains end in the numbers 1000 call + 10 image + pixel/100, so that every image tells where it comes from; its
- * gradients are nothing. `log` takes a letter a call: c chain, g gradients, u update. */
 typedef struct {
     icd_engine base;
-    icd_chain chain;
+    /* what it shall answer */
+    icd_status fail_chain, fail_gradients, fail_update;
+    int finite_chain, finite_loss;
+    /* what it was asked */
+    int chains, gradients, updates;
+    icd_chain chain[ROUNDS];
     icd_losses losses;
     icd_update update;
-    float x0[MOST * D], positives[MOST * D], neighbours[NN * D];
+    float x0[ROUNDS][MOST * D], out[MOST * D], positives[MOST * D], neighbours[MOST * D];
     int32_t labels[MOST], positive_labels[MOST];
-    char log[64];
-    int chains, chain_fails, loss_fails;        /* fails: what it gives is not finite */
-} recorder;
+} fake;
 
-static float mark(int call, int image, int pixel) { return (float)(1000 * call + 10 * image) + (float)pixel / 100.0f; }
-
-static icd_status record_chain(icd_engine *base, const icd_chain *c, float *out, icd_chain_stats *stats, icd_err *err)
+/* x_K = x_0/2 + (number of the image)/64: the next round can tell what it was given. */
+static icd_status fake_chain(icd_engine *e, const icd_chain *c, float *out, icd_chain_stats *stats, icd_err *err)
 {
-    recorder *e = (recorder *)base;
-    (void)err;
-    e->chain = *c;
-    strcat(e->log, "c");
-    e->chains++;
-    memcpy(e->x0, c->x0, (size_t)c->n * D * sizeof(float));
+    fake *f = (fake *)e;
+    size_t n = (size_t)c->n;
+    int slot = f->chains < ROUNDS ? f->chains : ROUNDS - 1;
+    f->chain[slot] = *c;
+    memcpy(f->x0[slot], c->x0, n * D * sizeof(float));
+    memset(f->labels, -1, sizeof f->labels);
     if (c->labels)
-        memcpy(e->labels, c->labels, (size_t)c->n * sizeof(int32_t));
-    for (int i = 0; i < c->n * D; i++)
-        out[i] = mark(e->chains, i / D, i % D);
-    *stats = (icd_chain_stats){ 0.5, !e->chain_fails };
-    return ICD_OK;
+        memcpy(f->labels, c->labels, n * sizeof(int32_t));
+    for (size_t i = 0; i < n * D; i++)
+        f->out[i] = c->x0[i] / 2 + (float)(c->first_sample + i / D) / 64;
+    memcpy(out, f->out, n * D * sizeof(float));
+    f->chains++;
+    *stats = (icd_chain_stats){ 0.25, f->finite_chain };
+    return f->fail_chain ? icd_fail(err, f->fail_chain, "the fake's chain") : ICD_OK;
 }
 
-static icd_status record_gradients(icd_engine *base, const icd_losses *l, icd_loss_stats *stats, icd_err *err)
+static icd_status fake_gradients(icd_engine *e, const icd_losses *l, icd_loss_stats *stats, icd_err *err)
 {
-    recorder *e = (recorder *)base;
-    (void)err;
-    e->losses = *l;
-    strcat(e->log, "g");
-    memcpy(e->positives, l->positives, (size_t)l->n * D * sizeof(float));
-    memcpy(e->neighbours, l->neighbours, (size_t)l->n_neighbours * D * sizeof(float));
+    fake *f = (fake *)e;
+    f->losses = *l;
+    memcpy(f->positives, l->positives, (size_t)l->n * D * sizeof(float));
+    memset(f->positive_labels, -1, sizeof f->positive_labels);
     if (l->positive_labels)
-        memcpy(e->positive_labels, l->positive_labels, (size_t)l->n * sizeof(int32_t));
-    memset(stats, 0, sizeof *stats);
-    stats->finite = !e->loss_fails;
-    return ICD_OK;
+        memcpy(f->positive_labels, l->positive_labels, (size_t)l->n * sizeof(int32_t));
+    memcpy(f->neighbours, l->neighbours, (size_t)l->n_neighbours * D * sizeof(float));
+    f->gradients++;
+    *stats = (icd_loss_stats){ .energy_positive = 3, .loss_cd = 5, .finite = f->finite_loss };
+    return f->fail_gradients ? icd_fail(err, f->fail_gradients, "the fake's gradients") : ICD_OK;
 }
 
-static icd_status record_update(icd_engine *base, const icd_update *u, icd_err *err)
+static icd_status fake_update(icd_engine *e, const icd_update *u, icd_err *err)
 {
-    recorder *e = (recorder *)base;
-    (void)err;
-    e->update = *u;
-    strcat(e->log, "u");
-    return ICD_OK;
+    fake *f = (fake *)e;
+    f->update = *u;
+    f->updates++;
+    return f->fail_update ? icd_fail(err, f->fail_update, "the fake's update") : ICD_OK;
 }
 
-typedef struct {
-    icd_arena arena;
-    icd_config c;
-    icd_arch a;
-    recorder e;
-    float x[DATA * D];
-    int32_t label[DATA];
-    icd_images data;
-    icd_training t;
-    icd_iteration_stats stats;
-} setup;
+/* ---- one small training ---- */
 
-/* Data in [0,1), all different; a batch of 6, X of 5 as soon as the buffer holds more than 6. */
-static void begin(setup *s)
+static icd_arena arena;
+static icd_err err;
+static icd_config config;
+static icd_arch arch;
+static icd_images data;
+static fake engine;
+static icd_training training;
+static icd_iteration_stats stats;
+
+static void set(const char *assignment)
 {
-    icd_err err;
-    memset(s, 0, sizeof *s);
-    icd_config_default(&s->c);
-    icd_config *c = &s->c;
-    c->augment = (icd_augment){ .crop_min = 1 };
-    c->batch = BATCH;
-    c->nn_set = NN;
-    c->nn_min_buffer = BATCH;
-    c->nn_augment = 0;
-    c->buffer = ICD_FIFO;
-    c->buffer_store = ICD_STORE_FLOAT;
-    c->buffer_size = 1000;
-    c->restart_prob = 0;
-    c->seed = 42;
-    c->steps = 7;
-    c->step_size = 3.5;
-    c->noise = 0.25;
-    const icd_model_settings plain = { 1, ICD_NORM_NONE, 1, 0, 0, 1, 0 };
-    CHECK_OK(icd_arch_parse(&s->arena, "conv 1 | mean | dense 1", &plain, 1, H, W, &s->a, &err));
+    CHECK_OK(icd_config_assign(&config, assignment, &err));
+}
+
+/* Seven images of 2x3, all values different; no transitions; a buffer of eight. */
+static void setup(int classes)
+{
+    icd_arena_release(&arena);
+    icd_config_default(&config);
+    static const char *const start[] = { "arch=conv 2 | mean | dense 1", "batch=4", "steps=5", "seed=11", "crop_min=1", "flip=0",
+        "color_strength=0", "buffer_size=8", "nn_set=6", "nn_min_buffer=0", "restart_prob=0", "sample_rounds=3", "sample_steps=2" };
+    for (size_t i = 0; i < sizeof start / sizeof start[0]; i++)
+        set(start[i]);
+    config.model.classes = classes;
+    CHECK_OK(icd_arch_parse(&arena, config.arch, &config.model, 1, H, W, &arch, &err));
+    data = (icd_images){ DATA, 1, H, W, icd_arena_alloc(&arena, DATA * D, sizeof(float)), icd_arena_alloc(&arena, DATA, sizeof(int32_t)),
+                         CLASSES };
     for (int i = 0; i < DATA * D; i++)
-        s->x[i] = (float)i / (DATA * D);
+        data.x[i] = (float)i / (DATA * D);
     for (int i = 0; i < DATA; i++)
-        s->label[i] = i % 4;
-    s->data = (icd_images){ DATA, 1, H, W, s->x, s->label, 4 };
-    s->e.base = (icd_engine){ .name = "recorder", .arch = &s->a, .threads = 2, .chain = record_chain,
-                              .gradients = record_gradients, .update = record_update };
+        data.label[i] = (3 * i) % CLASSES;
+    memset(&engine, 0, sizeof engine);
+    engine.base = (icd_engine){ .name = "fake", .arch = &arch, .real_bytes = 4, .threads = 1, .chain = fake_chain,
+                                .gradients = fake_gradients, .update = fake_update };
+    engine.finite_chain = engine.finite_loss = 1;
 }
 
-static void start(setup *s)
+static void begin(int threads)
 {
-    icd_err err;
-    CHECK_OK(icd_training_init(&s->t, &s->arena, &s->c, &s->a, &s->e.base, &s->data, &err));
+    engine.base.threads = threads;
+    engine.chains = engine.gradients = engine.updates = 0;
+    CHECK_OK(icd_training_init(&training, &arena, &config, &arch, &engine.base, &data, &err));
 }
 
-static void turn(setup *s)
+static void turn(void)
 {
-    icd_err err;
-    s->e.log[0] = 0;
-    CHECK_OK(icd_algorithm1_turn(&s->t, &s->stats, &err));
-    CHECK(strcmp(s->e.log, "cgu") == 0);
+    engine.chains = 0;
+    CHECK_OK(icd_algorithm1_turn(&training, &stats, &err));
 }
-
-static void end(setup *s) { icd_arena_release(&s->arena); }
 
 static icd_stream stream(uint64_t iteration, icd_purpose purpose, int sample)
 {
-    return (icd_stream){ 42, iteration, (uint32_t)purpose, (uint32_t)sample };
+    return (icd_stream){ 11, iteration, (uint32_t)purpose, (uint32_t)sample };
 }
 
-static int same(const float *a, const float *b) { return memcmp(a, b, D * sizeof *a) == 0; }
+static int same(const float *a, const float *b) { return memcmp(a, b, D * sizeof(float)) == 0; }
 
-TEST(positives_are_draws_from_the_data)
+static int mirrored(const float *a, const float *b)
 {
-    setup s;
-    begin(&s);
-    s.c.model.classes = 4;
-    start(&s);
-    int seen[DATA] = { 0 };
-    for (int k = 1; k <= 20; k++) {
-        turn(&s);
-        for (int i = 0; i < BATCH; i++) {
-            icd_stream r = stream((uint64_t)k, ICD_DRAW_POSITIVE, i);
-            int datum = (int)icd_below(&r, 0, DATA);
-            CHECK(same(s.e.positives + i * D, s.x + datum * D));
-            CHECK_EQ(s.e.positive_labels[i], s.label[datum]);
-            seen[datum]++;
+    for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++)
+            if (a[y * W + x] != b[y * W + W - 1 - x])
+                return 0;
+    return 1;
+}
+
+static void uniform(uint64_t iteration, int sample, float out[D])
+{
+    icd_stream s = stream(iteration, ICD_DRAW_UNIFORM, sample);
+    for (int k = 0; k < D; k++)
+        out[k] = icd_uniform(&s, (uint64_t)k);
+}
+
+static int drawn(uint64_t iteration, icd_purpose purpose, int sample, uint64_t index, int n)
+{
+    icd_stream s = stream(iteration, purpose, sample);
+    return (int)icd_below(&s, index, (uint32_t)n);
+}
+
+/* ---- Algorithm 1 ---- */
+
+TEST(settings_reach_the_engine)
+{
+    static const char *const given[] = { "step_size=7.5", "noise=0.25", "noise_order=before", "clamp=on", "w_opt=0.5", "w_ent=0.3",
+        "energy_l2=2", "kl_sign=-1", "kl_batch=3", "backprop_steps=2", "scale_mean=on", "lr=0.125", "beta1=0.25", "beta2=0.75",
+        "adam_eps=0.001", "grad_clip=4", "ema=0.875" };
+    setup(0);
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++)
+        set(given[i]);
+    begin(1);
+    for (int t = 1; t <= 2; t++) {
+        turn();
+        const icd_chain *c = &engine.chain[0];
+        CHECK(c->n == 4 && c->labels == NULL && c->steps == 5 && c->step_size == 7.5 && c->noise == 0.25);
+        CHECK(c->noise_before == 1 && c->clamp == 1 && c->seed == 11 && c->iteration == (uint64_t)t);
+        CHECK(c->purpose == ICD_DRAW_LANGEVIN && c->first_sample == 0 && c->normals == NULL && c->use_ema == 0 && c->keep == 2);
+        const icd_losses *l = &engine.losses;
+        CHECK(l->n == 4 && l->positive_labels == NULL && l->w_opt == 0.5 && l->w_ent == 0.3 && l->energy_l2 == 2);
+        CHECK(l->kl_sign == -1 && l->kl_batch == 3 && l->backprop_steps == 2 && l->scale_mean == 1 && l->apart == 0);
+        CHECK(!l->energy_positive && !l->energy_negative && !l->nn_index && !l->nn_distance);
+        const icd_update *u = &engine.update;
+        CHECK(u->t == t && u->lr == 0.125 && u->beta1 == 0.25 && u->beta2 == 0.75 && u->adam_eps == 0.001 && u->grad_clip == 4
+              && u->ema == 0.875);
+        CHECK(stats.chain.langevin_gradient == 0.25 && stats.loss.loss_cd == 5 && training.iteration == t);
+        CHECK(engine.chains == 1 && engine.gradients == t && engine.updates == t);
+    }
+    set("backprop_steps=all");
+    set("noise_order=after");
+    set("clamp=off");
+    turn();
+    CHECK(engine.chain[0].keep == 5 && engine.losses.backprop_steps == 5 && !engine.chain[0].noise_before && !engine.chain[0].clamp);
+}
+
+TEST(positives_are_data)
+{
+    setup(CLASSES);
+    begin(1);
+    for (uint64_t t = 1; t <= 3; t++) {
+        turn();
+        for (int i = 0; i < 4; i++) {
+            int datum = drawn(t, ICD_DRAW_POSITIVE, i, 0, DATA);
+            CHECK(same(engine.positives + i * D, data.x + datum * D));
+            CHECK_EQ(engine.positive_labels[i], data.label[datum]);
         }
     }
-    for (int i = 0; i < DATA; i++)        /* 120 draws of 9: 13.3 each, sd 3.4 */
-        CHECK(seen[i] > 0 && seen[i] < 31);
-
-    /* Anatomy's epsilon_data */
-    s.c.data_noise = 0.5;
-    turn(&s);
-    for (int i = 0; i < BATCH; i++) {
-        icd_stream r = stream(21, ICD_DRAW_POSITIVE, i), z = stream(21, ICD_DRAW_DATA_NOISE, i);
-        const float *x = s.x + (int)icd_below(&r, 0, DATA) * D;
-        for (int p = 0; p < D; p++)
-            CHECK_NEAR(s.e.positives[i * D + p], x[p] + 0.5f * icd_normal(&z, (uint64_t)p), 1e-6);
+    set("data_noise=0.5");
+    turn();
+    for (int i = 0; i < 4; i++) {
+        int datum = drawn(4, ICD_DRAW_POSITIVE, i, 0, DATA);
+        icd_stream z = stream(4, ICD_DRAW_DATA_NOISE, i);
+        for (int k = 0; k < D; k++)
+            CHECK_NEAR(engine.positives[i * D + k], data.x[datum * D + k] + 0.5f * icd_normal(&z, (uint64_t)k), 1e-6);
     }
-    end(&s);
 }
 
-TEST(chains_start_in_the_buffer_or_afresh)
+/* Which of the three sources each start comes from. buffer: as it was before the turn. */
+static void check_starts(uint64_t t, int fresh_is_data, const float *buffer, const int32_t *labels, int count)
 {
-    setup s;
-    begin(&s);
-    s.c.model.classes = 4;
-    s.c.restart_prob = 0.25;
-    start(&s);
-    int fresh = 0, first_half = 0, replayed = 0;
-    for (int k = 1; k <= 200; k++) {
-        turn(&s);
-        CHECK(s.e.chain.labels != NULL);
-        for (int i = 0; i < BATCH; i++) {
-            const float *x = s.e.x0 + i * D;
-            icd_stream u = stream((uint64_t)k, ICD_DRAW_UNIFORM, i), l = stream((uint64_t)k, ICD_DRAW_LABEL, i);
-            float noise[D];
-            icd_uniforms(&u, 0, D, noise);
-            if (x[0] < 1000) {             /* not what an earlier chain left: uniform noise and a class of its own */
-                CHECK(same(x, noise));
-                CHECK_EQ(s.e.labels[i], icd_below(&l, 0, 4));
-                fresh += k > 1;
-            } else {                       /* an image of an earlier turn, whole, the latest 1000 images at most */
-                int call = (int)x[0] / 1000, image = (int)x[0] % 1000 / 10;
-                CHECK(call < k && call >= 1 && image < BATCH);
-                for (int p = 0; p < D; p++)
-                    CHECK_EQ(x[p], mark(call, image, p));
-                CHECK(call > k - 1 - 1000 / BATCH - 1);
-                replayed++;
-                first_half += 2 * call <= k - 1;
-            }
-        }
-        if (k == 1)
-            CHECK_EQ(replayed, 0);          /* the buffer was empty */
-    }
-    /* 1194 starts: 298.5 fresh, sd 15; of the 895 others about half are from the older half */
-    CHECK_NEAR(fresh, 298.5, 75);
-    CHECK_NEAR(first_half, replayed / 2.0, 90);
-
-    /* a chain keeps its label: x of image i went in with labels[i] */
-    for (int i = 0; i < BATCH; i++)
-        CHECK_EQ(s.t.buffer.label[(s.t.buffer.seen - BATCH + i) % 1000], s.e.labels[i]);
-    end(&s);
-}
-
-TEST(starts_from_data_and_from_noise)
-{
-    setup s;
-    begin(&s);
-    s.c.init = ICD_INIT_FROM_NOISE;
-    start(&s);
-    for (int k = 1; k <= 3; k++) {
-        turn(&s);
-        for (int i = 0; i < BATCH * D; i++)
-            CHECK(s.e.x0[i] < 1);
-        CHECK(s.e.chain.labels == NULL);
-    }
-    s.c.init = ICD_INIT_FROM_DATA;
-    s.c.restart_prob = 1;
-    s.c.model.classes = 4;
-    turn(&s);
-    for (int i = 0; i < BATCH; i++) {
-        icd_stream r = stream(4, ICD_DRAW_START, i);
-        int datum = (int)icd_below(&r, 2, DATA);
-        CHECK(same(s.e.x0 + i * D, s.x + datum * D));
-        CHECK_EQ(s.e.labels[i], s.label[datum]);
-    }
-    s.c.restart_prob = 0;                /* otherwise the buffer */
-    turn(&s);
-    for (int i = 0; i < BATCH; i++)
-        CHECK(s.e.x0[i * D] >= 1000);
-    end(&s);
-}
-
-TEST(neighbours_come_from_the_buffer_as_it_was_before_the_turn)
-{
-    setup s;
-    begin(&s);
-    start(&s);
-    turn(&s);
-    CHECK_EQ(s.stats.neighbours, 0);       /* empty */
-    turn(&s);
-    CHECK_EQ(s.stats.neighbours, 0);       /* 6 images: not over nn_min_buffer */
-    int differs = 0;
-    for (int k = 3; k <= 12; k++) {
-        turn(&s);
-        CHECK_EQ(s.stats.neighbours, NN);
-        CHECK_EQ(s.e.losses.n_neighbours, NN);
-        for (int j = 0; j < NN; j++) {
-            icd_stream r = stream((uint64_t)k, ICD_DRAW_NEIGHBOUR, j);
-            int slot = (int)icd_below(&r, 0, (uint32_t)((k - 1) * BATCH));
-            for (int p = 0; p < D; p++)
-                CHECK_EQ(s.e.neighbours[j * D + p], mark(1 + slot / BATCH, slot % BATCH, p));
-            differs += !same(s.e.neighbours + j * D, s.e.x0 + j * D);
+    for (int i = 0; i < config.batch; i++) {
+        icd_stream s = stream(t, ICD_DRAW_START, i);
+        const float *x0 = engine.x0[0] + i * D;
+        float u[D];
+        uniform(t, i, u);
+        int slot = count > 0 ? drawn(t, ICD_DRAW_START, i, 1, count) : 0, datum = drawn(t, ICD_DRAW_START, i, 2, DATA);
+        int restart = count == 0 || config.init == ICD_INIT_FROM_NOISE || icd_uniform(&s, 0) < config.restart_prob;
+        if (!restart) {
+            CHECK(same(x0, buffer + slot * D));
+            CHECK_EQ(engine.labels[i], labels[slot]);
+        } else if (fresh_is_data) {
+            CHECK(same(x0, data.x + datum * D));
+            CHECK_EQ(engine.labels[i], data.label[datum]);
+        } else {
+            CHECK(same(x0, u));
+            CHECK_EQ(engine.labels[i], drawn(t, ICD_DRAW_LABEL, i, 0, CLASSES));
         }
     }
-    CHECK(differs > 40);                    /* of 50: drawn apart from the starts */
-    s.c.w_ent = 0;
-    turn(&s);
-    CHECK_EQ(s.stats.neighbours, 0);
-    end(&s);
 }
 
-static void mirrored(const float *x, float *out)
+static void starts(const char *init, const char *restart_prob, int fresh_is_data)
 {
-    for (int p = 0; p < D; p++)
-        out[p] = x[p / W * W + W - 1 - p % W];
-}
-
-TEST(transitions_change_the_starts_and_no_datum)
-{
-    setup s;
-    begin(&s);
-    s.c.init = ICD_INIT_FROM_NOISE;
-    s.c.augment.flip = 1;                  /* every image, and nothing else */
-    start(&s);
-    turn(&s);
-    for (int i = 0; i < BATCH; i++) {
-        icd_stream u = stream(1, ICD_DRAW_UNIFORM, i), r = stream(1, ICD_DRAW_POSITIVE, i);
-        float noise[D], want[D];
-        icd_uniforms(&u, 0, D, noise);
-        mirrored(noise, want);
-        CHECK(same(s.e.x0 + i * D, want));
-        CHECK(same(s.e.positives + i * D, s.x + (int)icd_below(&r, 0, DATA) * D));
+    float before[8 * D];
+    int32_t labels[8];
+    setup(CLASSES);
+    set(init);
+    set(restart_prob);
+    begin(1);
+    for (uint64_t t = 1; t <= 4; t++) {
+        int count = training.buffer.count;
+        memcpy(before, training.buffer.f, sizeof before);
+        memcpy(labels, training.buffer.label, sizeof labels);
+        turn();
+        check_starts(t, fresh_is_data, before, labels, count);
     }
-    /* the transition's own stream: turns, images and the neighbours' transitions differ. A flip half the time. */
-    s.c.augment.flip = 0.5;
-    s.c.nn_min_buffer = 0;
-    s.c.nn_augment = 1;
-    /* numbers in [0,1], which a transition's clamp leaves alone */
-    for (int i = 0; i < BATCH * D; i++)
-        s.t.buffer.f[i] = s.x[i];
-    turn(&s);
-    for (int i = 0; i < BATCH; i++) {
-        icd_stream u = stream(2, ICD_DRAW_UNIFORM, i), g = stream(2, ICD_DRAW_AUGMENT, i);
-        float want[D], work[5 * D];
-        icd_uniforms(&u, 0, D, want);
-        icd_augment_apply(&s.c.augment, &g, 1, H, W, want, work);
-        CHECK(same(s.e.x0 + i * D, want));
-    }
-    int flipped = 0;
-    for (int j = 0; j < NN; j++) {
-        icd_stream r = stream(2, ICD_DRAW_NEIGHBOUR, j), g = stream(2, ICD_DRAW_NN_AUGMENT, j);
-        float want[D], work[5 * D];
-        const float *from = s.x + (int)icd_below(&r, 0, BATCH) * D;
-        memcpy(want, from, sizeof want);
-        icd_augment_apply(&s.c.augment, &g, 1, H, W, want, work);
-        CHECK(same(s.e.neighbours + j * D, want));
-        flipped += !same(want, from);
-    }
-    CHECK(flipped > 0);
-    for (int i = 0; i < BATCH * D; i++)
-        CHECK_EQ(s.t.buffer.f[i], s.x[i]);        /* what is stored stays as it is */
-    s.c.nn_augment = 0;
-    s.c.augment.flip = 1;
-    for (int i = 0; i < 2 * BATCH * D; i++)
-        s.t.buffer.f[i] = s.x[i % (DATA * D)];
-    turn(&s);
-    for (int j = 0; j < NN; j++) {
-        icd_stream r = stream(3, ICD_DRAW_NEIGHBOUR, j);
-        CHECK(same(s.e.neighbours + j * D, s.x + (int)icd_below(&r, 0, 2 * BATCH) * D % (DATA * D)));
-    }
-    end(&s);
+    CHECK_EQ(training.buffer.count, 8);
 }
 
-TEST(the_engine_gets_the_settings)
+TEST(starts_come_from_the_buffer_or_are_fresh)
 {
-    setup s;
-    begin(&s);
-    icd_config *c = &s.c;
-    c->noise_order = ICD_NOISE_BEFORE;
-    c->clamp = 1;
-    c->w_opt = 0.5;
-    c->w_ent = 0.3;
-    c->energy_l2 = 2;
-    c->kl_sign = -1;
-    c->kl_batch = 4;
-    c->backprop_steps = 3;
-    c->scale_mean = 1;
-    c->lr = 0.1;
-    c->beta1 = 0.2;
-    c->beta2 = 0.3;
-    c->adam_eps = 0.4;
-    c->grad_clip = 0.5;
-    c->ema = 0.6;
-    start(&s);
-    turn(&s);
-    turn(&s);
-    const icd_chain *k = &s.e.chain;
-    CHECK(k->n == BATCH && k->steps == 7 && k->step_size == 3.5 && k->noise == 0.25 && k->noise_before == 1 && k->clamp == 1);
-    CHECK(k->seed == 42 && k->iteration == 2 && k->purpose == ICD_DRAW_LANGEVIN && k->first_sample == 0 && !k->normals);
-    CHECK(k->use_ema == 0 && k->keep == 3);
-    const icd_losses *l = &s.e.losses;
-    CHECK(l->n == BATCH && l->w_opt == 0.5 && l->w_ent == 0.3 && l->energy_l2 == 2 && l->kl_sign == -1 && l->kl_batch == 4);
-    CHECK(l->backprop_steps == 3 && l->scale_mean == 1 && l->apart == 0);
-    const icd_update *u = &s.e.update;
-    CHECK(u->t == 2 && u->lr == 0.1 && u->beta1 == 0.2 && u->beta2 == 0.3 && u->adam_eps == 0.4 && u->grad_clip == 0.5
-          && u->ema == 0.6);
-    c->noise_order = ICD_NOISE_AFTER;
-    c->clamp = 0;
-    c->backprop_steps = ICD_BACKPROP_ALL;
-    turn(&s);
-    CHECK(k->noise_before == 0 && k->clamp == 0 && k->keep == 7 && l->backprop_steps == 7);
-    CHECK_EQ(s.t.iteration, 3);
-    CHECK_EQ(s.t.buffer.count, 3 * BATCH);
-    for (int i = 0; i < 3 * BATCH; i++)        /* B <- B u x_K, in order */
-        CHECK_EQ(s.t.buffer.f[i * D + 1], mark(1 + i / BATCH, i % BATCH, 1));
-    end(&s);
+    starts("init=buffer", "restart_prob=0", 0);
+    starts("init=buffer", "restart_prob=1", 0);
+    starts("init=buffer", "restart_prob=0.4", 0);
+    starts("init=noise", "restart_prob=0", 0);
+    starts("init=data", "restart_prob=0", 1);
+    starts("init=data", "restart_prob=1", 1);
+    starts("init=data", "restart_prob=0.4", 1);
 }
 
-TEST(a_turn_that_fails_leaves_all_as_it_was)
+/* Of 3200 starts about a quarter. */
+TEST(restart_prob_is_a_chance)
 {
-    setup s;
-    icd_err err;
-    begin(&s);
-    start(&s);
-    turn(&s);
-    s.e.chain_fails = 1;
-    s.e.log[0] = 0;
-    CHECK(icd_algorithm1_turn(&s.t, &s.stats, &err) == ICD_ENAN);
-    CHECK(strcmp(s.e.log, "c") == 0);
-    CHECK_SAYS(err.text, "iteration 2");
-    s.e.chain_fails = 0;
-    s.e.loss_fails = 1;
-    s.e.log[0] = 0;
-    CHECK(icd_algorithm1_turn(&s.t, &s.stats, &err) == ICD_ENAN);
-    CHECK(strcmp(s.e.log, "cg") == 0);
-    CHECK(s.t.iteration == 1 && s.t.buffer.count == BATCH && s.t.buffer.seen == BATCH);
-    end(&s);
-}
-
-TEST(a_turn_is_a_pure_function_whatever_the_threads)
-{
-    setup a, b;
-    begin(&a);
-    begin(&b);
-    a.c.restart_prob = b.c.restart_prob = 0.5;
-    a.c.augment = b.c.augment = (icd_augment){ 0.3, 0.5, 0.5, 1, 0.5 };
-    a.c.nn_augment = b.c.nn_augment = 1;
-    a.e.base.threads = 1;
-    b.e.base.threads = 3;
-    start(&a);
-    start(&b);
-    for (int k = 0; k < 6; k++) {
-        turn(&a);
-        turn(&b);
-        CHECK(memcmp(a.e.x0, b.e.x0, sizeof a.e.x0) == 0);
-        CHECK(memcmp(a.e.neighbours, b.e.neighbours, sizeof a.e.neighbours) == 0);
-        CHECK(memcmp(a.e.positives, b.e.positives, sizeof a.e.positives) == 0);
+    int fresh = 0, n = 0;
+    setup(0);
+    set("batch=16");
+    set("buffer_size=16");
+    set("restart_prob=0.25");
+    begin(1);
+    turn();
+    for (uint64_t t = 2; t <= 201; t++) {
+        turn();
+        for (int i = 0; i < 16; i++, n++) {
+            float u[D];
+            uniform(t, i, u);
+            fresh += same(engine.x0[0] + i * D, u);
+        }
     }
-    end(&a);
-    end(&b);
+    CHECK_NEAR((double)fresh / n, 0.25, 4 * sqrt(0.25 * 0.75 / 3200));      /* four standard deviations of a fair count */
 }
 
-TEST(data_that_do_not_fit_are_refused)
+TEST(starts_are_transformed_and_nothing_else)
 {
-    setup s;
-    icd_err err;
-    begin(&s);
-    s.data.h = H + 1;
-    CHECK(icd_training_init(&s.t, &s.arena, &s.c, &s.a, &s.e.base, &s.data, &err) == ICD_EINVAL);
-    CHECK_SAYS(err.text, "1x3x3");
-    CHECK_SAYS(err.text, "1x2x3");
-    s.data.h = H;
-    s.c.model.classes = 3;
-    CHECK(icd_training_init(&s.t, &s.arena, &s.c, &s.a, &s.e.base, &s.data, &err) == ICD_EINVAL);
-    CHECK_SAYS(err.text, "image 3 has label 3");
-    s.data.label = NULL;
-    CHECK(icd_training_init(&s.t, &s.arena, &s.c, &s.a, &s.e.base, &s.data, &err) == ICD_EINVAL);
-    CHECK_SAYS(err.text, "no labels");
-    end(&s);
+    float before[8 * D];
+    setup(0);
+    begin(1);
+    turn();
+    turn();
+    set("flip=1");
+    memcpy(before, training.buffer.f, sizeof before);
+    turn();
+    CHECK_EQ(stats.neighbours, 6);
+    for (int i = 0; i < 4; i++) {
+        CHECK(mirrored(engine.x0[0] + i * D, before + drawn(3, ICD_DRAW_START, i, 1, 8) * D));
+        CHECK(same(engine.positives + i * D, data.x + drawn(3, ICD_DRAW_POSITIVE, i, 0, DATA) * D));
+    }
+    for (int j = 0; j < 6; j++)
+        CHECK(same(engine.neighbours + j * D, before + drawn(3, ICD_DRAW_NEIGHBOUR, j, 0, 8) * D));
+    set("nn_augment=on");
+    memcpy(before, training.buffer.f, sizeof before);
+    turn();
+    for (int j = 0; j < 6; j++)
+        CHECK(mirrored(engine.neighbours + j * D, before + drawn(4, ICD_DRAW_NEIGHBOUR, j, 0, 8) * D));
+}
+
+/* x as the transition of that stream makes it. */
+static void transform(uint64_t iteration, icd_purpose purpose, int sample, const float *x, float out[D])
+{
+    float *work = icd_alloc(icd_augment_work(1, H, W), sizeof *work);
+    icd_stream s = stream(iteration, purpose, sample);
+    memcpy(out, x, D * sizeof *out);
+    icd_augment_apply(&config.augment, &s, 1, H, W, out, work);
+    icd_free(work);
+}
+
+TEST(each_transition_has_a_stream_of_its_own)
+{
+    float before[8 * D], want[D], x[2 * D];
+    setup(0);
+    set("flip=0.5");
+    set("crop_min=0.3");
+    set("nn_augment=on");
+    begin(1);
+    turn();
+    for (uint64_t t = 2; t <= 4; t++) {
+        int count = training.buffer.count;
+        memcpy(before, training.buffer.f, sizeof before);
+        turn();
+        for (int i = 0; i < 4; i++) {
+            transform(t, ICD_DRAW_AUGMENT, i, before + drawn(t, ICD_DRAW_START, i, 1, count) * D, want);
+            CHECK(same(engine.x0[0] + i * D, want));
+        }
+        for (int j = 0; j < 6; j++) {
+            transform(t, ICD_DRAW_NN_AUGMENT, j, before + drawn(t, ICD_DRAW_NEIGHBOUR, j, 0, count) * D, want);
+            CHECK(same(engine.neighbours + j * D, want));
+        }
+    }
+    engine.chains = 0;
+    CHECK_OK(icd_algorithm2(&engine.base, &config, 2, 5, NULL, x, NULL, NULL, &err));
+    for (int i = 0; i < 2; i++) {
+        icd_stream s = stream(0, ICD_DRAW_SAMPLE, 5 + i);
+        icd_uniforms(&s, 0, D, x);
+        for (int r = 0; r < 3; r++) {
+            transform((uint64_t)r + 1, ICD_DRAW_SAMPLE_AUGMENT, 5 + i, x, want);
+            CHECK(same(engine.x0[r] + i * D, want));
+            for (int k = 0; k < D; k++)
+                x[k] = want[k] / 2 + (float)(5 + i) / 64;
+        }
+    }
+}
+
+TEST(neighbours_wait_for_the_buffer)
+{
+    setup(0);
+    set("nn_min_buffer=4");
+    begin(1);
+    turn();
+    CHECK_EQ(stats.neighbours, 0);               /* the buffer was empty */
+    turn();
+    CHECK_EQ(stats.neighbours, 0);               /* 4 is not more than 4 */
+    turn();
+    CHECK_EQ(stats.neighbours, 6);
+    CHECK_EQ(engine.losses.n_neighbours, 6);
+    set("nn_min_buffer=0");
+    begin(1);
+    turn();
+    CHECK_EQ(engine.losses.n_neighbours, 0);     /* never out of an empty buffer */
+    turn();
+    CHECK_EQ(engine.losses.n_neighbours, 6);
+    float four[4 * D];
+    memcpy(four, training.buffer.f, sizeof four);
+    set("w_ent=0");
+    turn();
+    CHECK_EQ(engine.losses.n_neighbours, 0);
+
+    /* X is drawn before this turn's chains are stored: out of the first four alone. */
+    set("w_ent=1");
+    begin(1);
+    turn();
+    turn();
+    for (int j = 0; j < 6; j++)
+        CHECK(same(engine.neighbours + j * D, four + drawn(2, ICD_DRAW_NEIGHBOUR, j, 0, 4) * D));
+}
+
+TEST(ends_are_stored_in_their_order)
+{
+    setup(CLASSES);
+    set("buffer_size=6");
+    set("restart_prob=0.5");
+    begin(1);
+    static const int slots[3][4] = { { 0, 1, 2, 3 }, { 4, 5, 0, 1 }, { 2, 3, 4, 5 } };     /* the oldest goes first */
+    for (int t = 0; t < 3; t++) {
+        turn();
+        for (int i = 0; i < 4; i++) {
+            CHECK(same(training.buffer.f + slots[t][i] * D, engine.out + i * D));
+            CHECK_EQ(training.buffer.label[slots[t][i]], engine.labels[i]);
+        }
+        CHECK_EQ(training.buffer.seen, 4 * (t + 1));
+    }
+    CHECK_EQ(training.buffer.count, 6);
+}
+
+/* A reservoir of bytes draws what it keeps and how it rounds from the stream of (turn, image). */
+TEST(storing_has_a_stream_of_its_own)
+{
+    icd_buffer twin;
+    setup(0);
+    set("buffer=reservoir");
+    set("buffer_store=uint8");
+    set("buffer_size=6");
+    begin(1);
+    CHECK_OK(icd_buffer_init(&twin, &arena, ICD_RESERVOIR, ICD_STORE_UINT8, 6, D, &err));
+    for (uint64_t t = 1; t <= 6; t++) {
+        turn();
+        for (int i = 0; i < 4; i++) {
+            icd_stream s = stream(t, ICD_DRAW_BUFFER, i);
+            icd_buffer_push(&twin, &s, engine.out + i * D, 0);
+        }
+        CHECK(memcmp(twin.u, training.buffer.u, 6 * D) == 0);
+    }
+}
+
+/* Image i of a batch is the same in a larger batch, and on any number of threads. */
+TEST(draws_depend_on_the_sample_alone)
+{
+    static fake one;
+    setup(CLASSES);
+    set("flip=0.5");
+    set("data_noise=0.125");
+    begin(1);
+    turn();
+    turn();
+    one = engine;
+    for (int threads = 2; threads <= 3; threads++) {
+        begin(threads);
+        turn();
+        turn();
+        CHECK(memcmp(engine.x0[0], one.x0[0], sizeof one.x0[0]) == 0);
+        CHECK(memcmp(engine.positives, one.positives, sizeof one.positives) == 0);
+        CHECK(memcmp(engine.neighbours, one.neighbours, sizeof one.neighbours) == 0);
+        CHECK(memcmp(engine.labels, one.labels, sizeof one.labels) == 0);
+    }
+    begin(1);
+    turn();
+    one = engine;
+    set("batch=9");
+    set("nn_set=8");
+    begin(2);
+    turn();
+    CHECK(memcmp(engine.x0[0], one.x0[0], 4 * D * sizeof(float)) == 0);
+    CHECK(memcmp(engine.positives, one.positives, 4 * D * sizeof(float)) == 0);
+    CHECK(memcmp(engine.labels, one.labels, 4 * sizeof(int32_t)) == 0);
+    CHECK(!same(engine.x0[0], engine.x0[0] + D) && !same(engine.x0[0], engine.x0[0] + 4 * D));
+}
+
+/* A turn that fails with `status` and says `text`; gradients and updates are calls that there may have been. */
+static void fails(icd_status status, const char *text, int gradients, int updates)
+{
+    static float before[8 * D];
+    static fake good;
+    int count = training.buffer.count;
+    int64_t seen = training.buffer.seen, iteration = training.iteration;
+    memcpy(before, training.buffer.f, sizeof before);
+    engine.chains = engine.gradients = engine.updates = 0;
+    CHECK_EQ(icd_algorithm1_turn(&training, &stats, &err), status);
+    CHECK_SAYS(err.text, text);
+    CHECK(engine.chains == 1 && engine.gradients == gradients && engine.updates == updates);
+    CHECK(training.buffer.count == count && training.buffer.seen == seen && training.iteration == iteration);
+    CHECK(memcmp(before, training.buffer.f, sizeof before) == 0);
+    good = engine;
+    engine.finite_chain = engine.finite_loss = 1;
+    engine.fail_chain = engine.fail_gradients = engine.fail_update = ICD_OK;
+    turn();                                      /* once more: the same start */
+    CHECK(memcmp(good.x0[0], engine.x0[0], sizeof good.x0[0]) == 0);
+    CHECK_EQ(training.iteration, iteration + 1);
+}
+
+TEST(a_turn_that_fails_changes_nothing)
+{
+    setup(0);
+    begin(1);
+    turn();
+    engine.finite_chain = 0;
+    fails(ICD_ENAN, "iteration 2: the chain left the finite numbers", 0, 0);
+    engine.finite_loss = 0;
+    fails(ICD_ENAN, "iteration 3: a loss or gradient is not finite (mean energies 3 and 0)", 1, 0);
+    engine.fail_chain = ICD_ENOMEM;
+    fails(ICD_ENOMEM, "the fake's chain", 0, 0);
+    engine.fail_gradients = ICD_ENOMEM;
+    fails(ICD_ENOMEM, "the fake's gradients", 1, 0);
+    engine.fail_update = ICD_EINVAL;
+    fails(ICD_EINVAL, "the fake's update", 1, 1);
+}
+
+TEST(data_must_fit_the_model)
+{
+    setup(CLASSES);
+    snprintf(config.data, sizeof config.data, "some.npy");
+    icd_images other = data;
+    other.w = 4;
+    CHECK_EQ(icd_training_init(&training, &arena, &config, &arch, &engine.base, &other, &err), ICD_EINVAL);
+    CHECK_SAYS(err.text, "some.npy: images of 1x2x4 (channels, rows, columns), and the model wants 1x2x3");
+    other = data;
+    other.label = NULL;
+    CHECK_EQ(icd_training_init(&training, &arena, &config, &arch, &engine.base, &other, &err), ICD_EINVAL);
+    CHECK_SAYS(err.text, "some.npy: no labels, and the model has 4 classes");
+    data.label[6] = 4;
+    CHECK_EQ(icd_training_init(&training, &arena, &config, &arch, &engine.base, &data, &err), ICD_EINVAL);
+    CHECK_SAYS(err.text, "some.npy: image 6 has label 4, and the model has classes 0..3");
+    data.label[6] = -1;
+    CHECK_EQ(icd_training_init(&training, &arena, &config, &arch, &engine.base, &data, &err), ICD_EINVAL);
+    CHECK_SAYS(err.text, "image 6 has label -1");
+    setup(0);
+    data.label = NULL;
+    begin(1);
+    turn();
 }
 
 /* ---- Algorithm 2 ---- */
 
-static int stop_after(void *context, int round) { return round == *(int *)context; }
-
-TEST(sampling_starts_in_noise_and_runs_its_rounds)
+static int stop_after;
+static int progress(void *context, int round)
 {
-    setup s;
-    icd_err err;
-    begin(&s);
-    s.c.sample_rounds = 3;
-    s.c.sample_steps = 11;
-    s.c.augment.flip = 1;
-    float x[4 * D];
-    const int32_t labels[4] = { 3, 2, 1, 0 };
-    CHECK_OK(icd_algorithm2(&s.e.base, &s.c, 4, 7, labels, x, NULL, NULL, &err));
-    CHECK(strcmp(s.e.log, "ccc") == 0);
-    const icd_chain *k = &s.e.chain;
-    CHECK(k->n == 4 && k->steps == 11 && k->step_size == 3.5 && k->noise == 0.25 && k->use_ema == 1 && k->keep == 0);
-    CHECK(k->seed == 42 && k->iteration == 3 && k->purpose == ICD_DRAW_SAMPLE && k->first_sample == 7);
-    CHECK(memcmp(s.e.labels, labels, sizeof labels) == 0);
-    for (int i = 0; i < 4 * D; i++) {
-        CHECK_EQ(x[i], mark(3, i / D, i % D));
-        CHECK_EQ(s.e.x0[i], 1);                      /* D(.) of the second round's end, whose marks it clamps to 1 */
-    }
-
-    s.c.sample_rounds = 1;                           /* the first round: D(uniform noise of sample 7 + i) */
-    CHECK_OK(icd_algorithm2(&s.e.base, &s.c, 4, 7, labels, x, NULL, NULL, &err));
-    for (int i = 0; i < 4; i++) {
-        icd_stream u = stream(0, ICD_DRAW_SAMPLE, 7 + i);
-        float noise[D], want[D];
-        icd_uniforms(&u, 0, D, noise);
-        mirrored(noise, want);
-        CHECK(same(s.e.x0 + i * D, want));
-    }
-    s.c.augment.flip = 0.5;
-    CHECK_OK(icd_algorithm2(&s.e.base, &s.c, 4, 7, labels, x, NULL, NULL, &err));
-    for (int i = 0; i < 4; i++) {
-        icd_stream u = stream(0, ICD_DRAW_SAMPLE, 7 + i), g = stream(1, ICD_DRAW_SAMPLE_AUGMENT, 7 + i);
-        float want[D], work[5 * D];
-        icd_uniforms(&u, 0, D, want);
-        icd_augment_apply(&s.c.augment, &g, 1, H, W, want, work);
-        CHECK(same(s.e.x0 + i * D, want));
-    }
-
-    s.c.sample_rounds = 5;
-    s.e.log[0] = 0;
-    int last = 2;
-    CHECK(icd_algorithm2(&s.e.base, &s.c, 4, 7, NULL, x, stop_after, &last, &err) == ICD_ESTOP);
-    CHECK(strcmp(s.e.log, "cc") == 0);
-    CHECK(k->labels == NULL);
-    s.e.chain_fails = 1;
-    CHECK(icd_algorithm2(&s.e.base, &s.c, 4, 7, NULL, x, NULL, NULL, &err) == ICD_ENAN);
-    size_t live = icd_alloc_live();
-    icd_alloc_fail_at(1);
-    CHECK(icd_algorithm2(&s.e.base, &s.c, 4, 7, NULL, x, NULL, NULL, &err) == ICD_ENOMEM);
-    icd_alloc_fail_at(0);
-    CHECK_EQ(icd_alloc_live(), live);
-    end(&s);
+    *(int *)context = round;
+    return round == stop_after;
 }
 
-TEST_MAIN("algorithm", T(positives_are_draws_from_the_data), T(chains_start_in_the_buffer_or_afresh),
-          T(starts_from_data_and_from_noise), T(neighbours_come_from_the_buffer_as_it_was_before_the_turn),
-          T(transitions_change_the_starts_and_no_datum), T(the_engine_gets_the_settings),
-          T(a_turn_that_fails_leaves_all_as_it_was), T(a_turn_is_a_pure_function_whatever_the_threads),
-          T(data_that_do_not_fit_are_refused), T(sampling_starts_in_noise_and_runs_its_rounds))
+TEST(sampling_takes_rounds_with_the_ema)
+{
+    static const int32_t labels[2] = { 3, 1 };
+    float x[2 * D], u[D];
+    int rounds = 0;
+    setup(CLASSES);
+    set("flip=1");
+    set("step_size=3");
+    set("noise=0.5");
+    set("clamp=on");
+    stop_after = 0;
+    CHECK_OK(icd_algorithm2(&engine.base, &config, 2, 5, labels, x, progress, &rounds, &err));
+    CHECK(rounds == 3 && engine.chains == 3 && engine.gradients == 0 && engine.updates == 0);
+    for (int r = 0; r < 3; r++) {
+        const icd_chain *c = &engine.chain[r];
+        CHECK(c->n == 2 && c->steps == 2 && c->step_size == 3 && c->noise == 0.5 && c->clamp == 1 && c->seed == 11);
+        CHECK(c->iteration == (uint64_t)(r + 1) && c->purpose == ICD_DRAW_SAMPLE && c->first_sample == 5 && c->use_ema == 1
+              && c->keep == 0 && c->normals == NULL);
+        CHECK(c->labels == labels);
+    }
+    /* x~0 ~ U, then D before each round: mirrored three times, and what the engine does in between. */
+    for (int i = 0; i < 2; i++) {
+        icd_stream s = stream(0, ICD_DRAW_SAMPLE, 5 + i);
+        icd_uniforms(&s, 0, D, u);
+        CHECK(mirrored(engine.x0[0] + i * D, u));
+        for (int r = 0; r < 2; r++) {
+            float end[D];
+            for (int k = 0; k < D; k++)
+                end[k] = engine.x0[r][i * D + k] / 2 + (float)(5 + i) / 64;
+            CHECK(mirrored(engine.x0[r + 1] + i * D, end));
+        }
+    }
+    CHECK(memcmp(x, engine.out, sizeof x) == 0);
+}
+
+TEST(a_sample_does_not_depend_on_the_request)
+{
+    float whole[9 * D], part[9 * D];
+    setup(0);
+    set("flip=0.5");
+    set("crop_min=0.3");
+    set("blur_prob=0.5");
+    CHECK_OK(icd_algorithm2(&engine.base, &config, 9, 100, NULL, whole, NULL, NULL, &err));
+    for (int threads = 1; threads <= 3; threads++) {
+        engine.base.threads = threads;
+        CHECK_OK(icd_algorithm2(&engine.base, &config, 4, 100, NULL, part, NULL, NULL, &err));
+        CHECK_OK(icd_algorithm2(&engine.base, &config, 5, 104, NULL, part + 4 * D, NULL, NULL, &err));
+        CHECK(memcmp(whole, part, sizeof whole) == 0);
+    }
+    CHECK(!same(whole, whole + D));
+}
+
+TEST(sampling_stops_and_fails)
+{
+    float x[2 * D];
+    int rounds = 0;
+    setup(0);
+    size_t live = icd_alloc_live();
+    stop_after = 2;
+    CHECK_EQ(icd_algorithm2(&engine.base, &config, 2, 0, NULL, x, progress, &rounds, &err), ICD_ESTOP);
+    CHECK_SAYS(err.text, "stopped after round 2 of 3");
+    CHECK(engine.chains == 2 && rounds == 2);
+    engine.finite_chain = 0;
+    CHECK_EQ(icd_algorithm2(&engine.base, &config, 2, 0, NULL, x, NULL, NULL, &err), ICD_ENAN);
+    CHECK_SAYS(err.text, "round 1: a sample left the finite numbers");
+    CHECK_EQ(engine.chains, 3);
+    engine.fail_chain = ICD_ENOMEM;
+    CHECK_EQ(icd_algorithm2(&engine.base, &config, 2, 0, NULL, x, NULL, NULL, &err), ICD_ENOMEM);
+    CHECK_SAYS(err.text, "the fake's chain");
+    CHECK_EQ(icd_alloc_live(), live);
+    icd_arena_release(&arena);
+}
+
+TEST_MAIN("algorithm", T(settings_reach_the_engine), T(positives_are_data), T(starts_come_from_the_buffer_or_are_fresh),
+          T(restart_prob_is_a_chance), T(starts_are_transformed_and_nothing_else), T(each_transition_has_a_stream_of_its_own),
+          T(neighbours_wait_for_the_buffer), T(ends_are_stored_in_their_order), T(storing_has_a_stream_of_its_own),
+          T(draws_depend_on_the_sample_alone), T(a_turn_that_fails_changes_nothing), T(data_must_fit_the_model),
+          T(sampling_takes_rounds_with_the_ema), T(a_sample_does_not_depend_on_the_request), T(sampling_stops_and_fails))
