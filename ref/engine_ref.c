@@ -577,6 +577,8 @@ static icd_status ref_memory(icd_engine *base, const icd_work *w, icd_memory *ou
     int part;
     for (int kind = CHAIN; kind <= KL; kind++) {        /* the most that any of it needs for one image, said at once */
         bytes = plan(e, (work_kind)kind, &l, 1);
+        if (bytes == 0)
+            return icd_fail(err, ICD_ENOMEM, "out of memory while planning");
         most = bytes > most ? bytes : most;
     }
     if (most > e->memory)
