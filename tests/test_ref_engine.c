@@ -609,7 +609,7 @@ TEST(too_little_memory_is_refused_in_one_line)
     icd_chain_stats stats;
     icd_memory m;
     CHECK(e->energy(e, 0, 1, s->x0, s->labels, E, NULL, NULL, &err) == ICD_ENOMEM);
-    CHECK_SAYS(err.text, "one image needs 1 MiB of work memory, and `memory` allows 0");
+    CHECK_SAYS(err.text, "one image needs 1 MiB of work memory, and the setting `memory` allows 0");
     CHECK(e->chain(e, &c, x, &stats, &err) == ICD_ENOMEM);
     CHECK(e->memory(e, &(icd_work){ N, STEPS, 1, 0, X, 0, 1 }, &m, &err) == ICD_ENOMEM);
     e->close(e);
@@ -808,7 +808,8 @@ TEST(an_engine_survives_a_failed_allocation)
     icd_losses l = losses_of(s);
     icd_chain_stats stats;
     icd_loss_stats loss;
-    static float x[N * D], again[N * D];
+    static float x[2 * D], again[2 * D];
+    c.n = l.n = 2;
     icd_engine *fresh = open_engine(s, 1, PLENTY);
     icd_alloc_fail_at(0);
     CHECK_OK(fresh->chain(fresh, &c, x, &stats, &err));
