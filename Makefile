@@ -60,8 +60,9 @@ $(B)/tests/test_ref_%_complex: tests/test_ref_%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -DREF_REAL=128 -MMD -MP -o $@ $< $(LIB) $(LIBS)
 
+CHECKS ?= $(sort $(wildcard tests/check_*.sh))
 check: $(EXE) $(TESTS) $(REFTESTS)
-	@B=$(B) EXE=$(abspath $(EXE)) CC="$(CC)" RUN="$(RUN)" sh tests/run.sh $(TESTS) $(REFTESTS) $(sort $(wildcard tests/check_*.sh))
+	@B=$(B) EXE=$(abspath $(EXE)) CC="$(CC)" RUN="$(RUN)" sh tests/run.sh $(TESTS) $(REFTESTS) $(CHECKS)
 
 # Every comparison of `icd verify`: derivatives by independent routes.
 verify: $(EXE)
