@@ -7,6 +7,7 @@ trap 'umount "$disk" 2>/dev/null; chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
 cd "$dir" || exit 1
 count=0
+ulimit -t 60 2>/dev/null        # what should have been refused shall not run for hours
 
 # What must survive: a file that --out names, and a run.
 guard() { cat out.png out.npy out.st 2>/dev/null; for f in run/* run/samples/*; do [ -d "$f" ] || { echo "$f"; cat "$f"; }; done; }

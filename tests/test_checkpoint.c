@@ -376,6 +376,10 @@ TEST(the_buffer_is_one_of_these_settings)
     find("buffer.images")->count = 64;
     find("buffer.labels")->shape[0] = find("buffer.labels")->count = 4;
     buffer_refused(not_one);
+    with_buffer();                                   /* fewer images than labels */
+    find("buffer.images")->shape[0] = 4;
+    find("buffer.images")->count = 64;
+    buffer_refused(not_one);
     with_buffer();                                   /* more labels than images */
     seen = 6;
     find("buffer.labels")->shape[0] = find("buffer.labels")->count = 6;
