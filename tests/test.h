@@ -34,6 +34,13 @@ static int test_failures;        /* of the test that runs now */
 #define CHECK_OK(call) do { icd_status s_ = (call); if (s_ != ICD_OK) { test_failures++; \
     printf("%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, icd_status_text(s_), err.text); } } while (0)
 
+/* The float that v of a uint8 is read as: v/255, rounded by the assignment where expressions are wider (FLT_EVAL_METHOD). */
+static inline float test_level(int v)
+{
+    float x = (float)v / 255.0f;
+    return x;
+}
+
 typedef struct { const char *name; void (*run)(void); } test_case;
 #define T(name) { #name, name }
 

@@ -279,13 +279,13 @@ TEST(npy_images_in_either_layout)
     for (int i = 0; i < 96; i++)
         v[i] = (unsigned char)i;
     CHECK_OK(images_of(&a, NPY("|u1", "(2,3,4,4)"), v, 96, &s));             /* channels first */
-    CHECK(s.n == 2 && s.c == 3 && s.h == 4 && s.w == 4 && s.x[50] == 50.0f / 255.0f && !s.label);
+    CHECK(s.n == 2 && s.c == 3 && s.h == 4 && s.w == 4 && s.x[50] == test_level(50) && !s.label);
     CHECK_OK(images_of(&a, NPY("|u1", "(2,4,4,3)"), v, 96, &s));             /* last: (n,y,x,c) = ((n*4+y)*4+x)*3+c */
     CHECK(s.n == 2 && s.c == 3 && s.h == 4 && s.w == 4);
-    CHECK(s.x[((1 * 3 + 2) * 4 + 1) * 4 + 3] == (float)(((1 * 4 + 1) * 4 + 3) * 3 + 2) / 255.0f);
-    CHECK(s.x[((0 * 3 + 1) * 4 + 2) * 4 + 0] == (float)(((0 * 4 + 2) * 4 + 0) * 3 + 1) / 255.0f);
+    CHECK(s.x[((1 * 3 + 2) * 4 + 1) * 4 + 3] == test_level(((1 * 4 + 1) * 4 + 3) * 3 + 2));
+    CHECK(s.x[((0 * 3 + 1) * 4 + 2) * 4 + 0] == test_level(((0 * 4 + 2) * 4 + 0) * 3 + 1));
     CHECK_OK(images_of(&a, NPY("|u1", "(2,8,6,1)"), v, 96, &s));
-    CHECK(s.n == 2 && s.c == 1 && s.h == 8 && s.w == 6 && s.x[95] == 95.0f / 255.0f);
+    CHECK(s.n == 2 && s.c == 1 && s.h == 8 && s.w == 6 && s.x[95] == test_level(95));
     CHECK_OK(images_of(&a, NPY("|u1", "(2,1,16,3)"), v, 96, &s));            /* both fit: channels first */
     CHECK(s.c == 1 && s.h == 16 && s.w == 3);
     CHECK_OK(images_of(&a, NPY("|u1", "(4,2,12,1)"), v, 96, &s));            /* two rows, not two channels */
@@ -293,7 +293,7 @@ TEST(npy_images_in_either_layout)
     CHECK_OK(images_of(&a, NPY("|u1", "(2,6,8)"), v, 96, &s));
     CHECK(s.n == 2 && s.c == 1 && s.h == 6 && s.w == 8);
     CHECK_OK(images_of(&a, NPY("|u1", "(48,2)"), v, 96, &s));
-    CHECK(s.n == 48 && s.c == 2 && s.h == 1 && s.w == 1 && s.x[1] == 1.0f / 255.0f);
+    CHECK(s.n == 48 && s.c == 2 && s.h == 1 && s.w == 1 && s.x[1] == test_level(1));
     CHECK_OK(images_of(&a, NPY(">f4", "(1,2)"), "\xc0\x20\0\0\x3f\x80\0\0", 8, &s));
     CHECK(s.x[0] == -2.5f && s.x[1] == 1.0f);
     CHECK_OK(images_of(&a, NPY("<f8", "(1,1)"), "\0\0\0\0\0\0\4\xc0", 8, &s));
