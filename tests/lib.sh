@@ -1,7 +1,9 @@
-# lib.sh: what the check_*.sh that drive the program share. Sourced from the repository's root; EXE is the program.
+# lib.sh: what the check_*.sh that drive the program share. Sourced from the repository's root; EXE is the program, RUN what
+# runs it where this machine cannot (qemu).
 EXE=${EXE:-./icd}
-[ -x "${EXE##* }" ] || { echo "$EXE is missing: make builds it"; exit 1; }
+[ -x "$EXE" ] || { echo "$EXE is missing: make builds it"; exit 1; }
 case $EXE in /*) ;; *) EXE=$PWD/$EXE ;; esac
+EXE="${RUN:+$RUN }$EXE"
 LC_ALL=C
 export LC_ALL
 dir=$(mktemp -d) || exit 1
