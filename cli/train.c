@@ -50,8 +50,15 @@ static icd_status path_in(const run *r, char *out, size_t n, const char *name, i
     return length > 0 && (size_t)length < n ? ICD_OK : icd_fail(err, ICD_EINVAL, "--out: the name of the folder is too long");
 }
 
+/* A folder, and those above it that are not there yet. */
 static icd_status make_folder(const char *path, icd_err *err)
 {
+    char above[1100];
+    for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        snprintf(above, sizeof above, "%.*s", (int)(slash - path), path);
+        if (mkdir(above, 0777) != 0 && errno != EEXIST)
+            break;                              /* the one that fails below is the one to tell about */
+    }
     if (mkdir(path, 0777) == 0 || errno == EEXIST)
         return ICD_OK;
     return icd_fail(err, ICD_EIO, "%s: the folder cannot be made: %s", path, strerror(errno));
