@@ -75,7 +75,7 @@ const icd_preset icd_presets[] = {
       "multiscale = off\nnorm = auto\nweight_std = on\n"
       "steps = 20\nstep_size = 100\nnoise_order = before\nclamp = on\nrestart_prob = 0.001\n" NO_TRANSITIONS
       "w_ent = 0.3\nenergy_l2 = 1\nkl_batch = 16\nnn_min_buffer = 200\nbuffer = reservoir\nbuffer_size = 2000\n"
-      "batch = 32\niterations = 300\nlr = 0.001\ngrad_clip = 0.5\nema = 0.99\nsample_every = 20\ncheckpoint_every = 40\n" },
+      "batch = 32\niterations = 200\nlr = 0.001\ngrad_clip = 0.5\nema = 0.99\nsample_every = 20\ncheckpoint_every = 40\n" },
 
     { NULL, NULL, NULL }
 };

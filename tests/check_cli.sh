@@ -365,7 +365,7 @@ bad "*out.png/x*"                            train --preset code-mnist --set "ar
 bad "*out.png/x.st*Not a directory*"         init --preset demo --out out.png/x.st
 bad "*nowhere/x.png*No such file*"           sample --model m.st --count 1 --out nowhere/x.png
 bad "*nowhere/x.npy*No such file*"           energy --model m.st --data good.idx --out nowhere/x.npy
-bad "*nowhere/new*No such file*"             train --preset code-mnist --set "arch=$net" $small --data digits:9 --out nowhere/new
+bad "*good.idx/a/new*cannot be made*Not a directory*" train --preset code-mnist --set "arch=$net" $small --data digits:9 --out good.idx/a/new
 bad "*run*is a folder*"                      init --preset demo --out run
 [ ! -c /dev/full ] || bad "*/dev/full*device*" init --preset demo --out /dev/full
 if [ -c /dev/full ]; then
