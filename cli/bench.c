@@ -8,7 +8,7 @@
 
 static const char usage[] =
     "usage: icd bench [--preset NAME] [--engine NAME] [--json] [--set key=value ...]\n"
-    "  --preset NAME   what to time (default code-mnist with filters=8, batch=16); medians of seven\n"
+    "  --preset NAME   what to time (default demo); medians of seven\n"
     "Prints milliseconds and GFLOP/s (counted as two per multiply-add of the convolutions and products) for a Langevin step, for\n"
     "L_CD and L_KL with their gradients, for the update, and for an iteration; and the bytes that the work takes.\n";
 
@@ -106,44 +106,21 @@ static void print(const icd_engine *e, const icd_config *c, const timing *t, int
         printf("]}\n");
 }
 
-static icd_status run(const char *preset, const char *engine, int json, const cli_sets *sets, icd_err *err)
-{
-    icd_config c;
-    icd_arena a = { 0 };
-    icd_arch arch;
-    icd_engine *e = NULL;
-    timing t;
-    int chw[3];
-    ICD_TRY(icd_config_preset(&c, preset ? preset : "code-mnist", err));
-    if (!preset) {
-        ICD_TRY(icd_config_set(&c, "filters", "8", err));
-        ICD_TRY(icd_config_set(&c, "batch", "16", err));
-    }
-    ICD_TRY(cli_assign(&c, sets, 1, err));
-    ICD_TRY(cli_image_shape(&c, NULL, chw, err));
-    icd_status s = icd_arch_parse(&a, c.arch, &c.model, chw[0], chw[1], chw[2], &arch, err);
-    if (s == ICD_OK)
-        s = cli_open_engine(&e, engine, &arch, &c, err);
-    if (s == ICD_OK)
-        s = cli_init_parameters(e, c.seed, err);
-    if (s == ICD_OK)
-        s = measure(e, &c, &a, &t, err);
-    if (s == ICD_OK)
-        print(e, &c, &t, json);
-    if (e)
-        e->close(e);
-    icd_arena_release(&a);
-    return s;
-}
-
 int cli_bench(int argc, char **argv)
 {
-    const char *preset = NULL, *engine = NULL;
+    const char *preset = "demo", *engine = NULL;
     int json = 0;
     cli_sets sets;
+    cli_model m = { 0 };
+    timing t;
     icd_err err = { "" };
     cli_parse(argc, argv, usage, (cli_option[]){ { "--preset", &preset, NULL }, { "--engine", &engine, NULL }, { "--json", NULL, &json },
               { NULL, NULL, NULL } }, NULL, &sets);
-    icd_status s = run(preset, engine, json, &sets, &err);
+    icd_status s = cli_open_preset(&m, preset, engine, &sets, &err);
+    if (s == ICD_OK)
+        s = measure(m.engine, &m.checkpoint.config, &m.arena, &t, &err);
+    if (s == ICD_OK)
+        print(m.engine, &m.checkpoint.config, &t, json);
+    cli_close_model(&m);
     return s == ICD_OK ? 0 : cli_fail(s, &err);
 }

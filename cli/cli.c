@@ -147,6 +147,20 @@ icd_status cli_open_model(cli_model *m, const char *path, const char *engine, co
     return icd_checkpoint_load(&m->checkpoint, m->engine, 0, NULL, err);
 }
 
+icd_status cli_open_preset(cli_model *m, const char *preset, const char *engine, const cli_sets *sets, icd_err *err)
+{
+    icd_config *c = &m->checkpoint.config;
+    icd_arch *a = &m->checkpoint.arch;
+    int chw[3];
+    memset(m, 0, sizeof *m);
+    ICD_TRY(icd_config_preset(c, preset, err));
+    ICD_TRY(cli_assign(c, sets, 1, err));
+    ICD_TRY(cli_image_shape(c, NULL, chw, err));
+    ICD_TRY(icd_arch_parse(&m->arena, c->arch, &c->model, chw[0], chw[1], chw[2], a, err));
+    ICD_TRY(cli_open_engine(&m->engine, engine, a, c, err));
+    return cli_init_parameters(m->engine, c->seed, err);
+}
+
 void cli_close_model(cli_model *m)
 {
     if (m->engine)

@@ -36,10 +36,12 @@ icd_status cli_assign(icd_config *c, const cli_sets *sets, int of_model_too, icd
  * back into the setting. */
 icd_status cli_image_shape(icd_config *c, const icd_images *data, int chw[3], icd_err *err);
 
-/* A model file with settings, its engine, and the parameters loaded: what sample, energy and step begin with. */
+/* A model with its settings and its engine: from a file, with the parameters loaded (what sample, energy and step begin with),
+ * or from a preset, with the parameters that the seed draws (init, bench, info PRESET). Close it whatever came of it. */
 typedef struct { icd_arena arena; icd_checkpoint checkpoint; icd_engine *engine; } cli_model;
 icd_status cli_open_model(cli_model *m, const char *path, const char *engine, const cli_sets *sets, const int fallback[3],
                           icd_err *err);
+icd_status cli_open_preset(cli_model *m, const char *preset, const char *engine, const cli_sets *sets, icd_err *err);
 void cli_close_model(cli_model *m);
 
 /* theta and its EMA at the starting values that the seed draws. (init.c) */

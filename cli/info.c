@@ -77,24 +77,13 @@ static icd_status print_needs(const icd_config *c, icd_engine *e, icd_err *err)
 /* A preset as if it were trained: what it builds and needs. */
 static icd_status print_preset(const char *name, const char *engine, const cli_sets *sets, icd_err *err)
 {
-    icd_config c;
-    icd_arena a = { 0 };
-    icd_arch arch;
-    icd_engine *e = NULL;
-    int chw[3];
-    ICD_TRY(icd_config_preset(&c, name, err));
-    ICD_TRY(cli_assign(&c, sets, 1, err));
-    ICD_TRY(cli_image_shape(&c, NULL, chw, err));
-    icd_status s = icd_arch_parse(&a, c.arch, &c.model, chw[0], chw[1], chw[2], &arch, err);
-    if (s == ICD_OK)
-        s = cli_open_engine(&e, engine, &arch, &c, err);
+    cli_model m;
+    icd_status s = cli_open_preset(&m, name, engine, sets, err);
     if (s == ICD_OK) {
-        print_arch(&arch);
-        s = print_needs(&c, e, err);
+        print_arch(&m.checkpoint.arch);
+        s = print_needs(&m.checkpoint.config, m.engine, err);
     }
-    if (e)
-        e->close(e);
-    icd_arena_release(&a);
+    cli_close_model(&m);
     return s;
 }
 

@@ -10,31 +10,6 @@ static const char usage[] =
     "  --engine NAME   ref (float, the default) or ref64 (double): the precision of the file\n"
     "  --set k=v ...   settings (`icd info settings` lists them); seed draws the parameters\n";
 
-static icd_status run(const char *preset, const char *out, const char *engine, const cli_sets *sets, icd_err *err)
-{
-    icd_config c;
-    icd_arena a = { 0 };
-    icd_arch arch;
-    icd_engine *e = NULL;
-    int chw[3];
-    ICD_TRY(icd_config_preset(&c, preset, err));
-    ICD_TRY(cli_assign(&c, sets, 1, err));
-    ICD_TRY(cli_image_shape(&c, NULL, chw, err));
-    icd_status s = icd_arch_parse(&a, c.arch, &c.model, chw[0], chw[1], chw[2], &arch, err);
-    if (s == ICD_OK)
-        s = cli_open_engine(&e, engine, &arch, &c, err);
-    if (s == ICD_OK)
-        s = cli_init_parameters(e, c.seed, err);
-    if (s == ICD_OK)
-        s = icd_checkpoint_write(out, &c, e, 0, 0, NULL, err);
-    if (s == ICD_OK)
-        printf("%s: %zu parameters, %s\n", out, arch.n_values, arch.line);
-    if (e)
-        e->close(e);
-    icd_arena_release(&a);
-    return s;
-}
-
 /* theta and its EMA at their starting values. */
 icd_status cli_init_parameters(icd_engine *e, uint64_t seed, icd_err *err)
 {
@@ -59,11 +34,17 @@ int cli_init(int argc, char **argv)
 {
     const char *preset = NULL, *out = NULL, *engine = NULL;
     cli_sets sets;
+    cli_model m = { 0 };
     icd_err err = { "" };
     cli_parse(argc, argv, usage, (cli_option[]){ { "--preset", &preset, NULL }, { "--out", &out, NULL },
               { "--engine", &engine, NULL }, { NULL, NULL, NULL } }, NULL, &sets);
     cli_require(preset, "--preset", usage);
     cli_require(out, "--out", usage);
-    icd_status s = run(preset, out, engine, &sets, &err);
+    icd_status s = cli_open_preset(&m, preset, engine, &sets, &err);
+    if (s == ICD_OK)
+        s = icd_checkpoint_write(out, &m.checkpoint.config, m.engine, 0, 0, NULL, &err);
+    if (s == ICD_OK)
+        printf("%s: %zu parameters, %s\n", out, m.checkpoint.arch.n_values, m.checkpoint.arch.line);
+    cli_close_model(&m);
     return s == ICD_OK ? 0 : cli_fail(s, &err);
 }
