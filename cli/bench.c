@@ -55,8 +55,7 @@ static icd_status measure(icd_engine *e, const icd_config *c, icd_arena *a, timi
     icd_update update = { 1, 1e-6, c->beta1, c->beta2, c->adam_eps, c->grad_clip, c->ema };
     icd_chain_stats chain_stats;
     icd_loss_stats stats;
-    icd_work w = { .batch = c->batch, .steps = c->steps, .keep = chain.keep, .kl_batch = c->kl_batch, .n_neighbours = c->nn_set,
-                   .backprop_steps = chain.keep };
+    icd_work w = icd_work_settings(c);
     ICD_TRY(e->memory(e, &w, &t->memory, err));
     double v[4][REPEATS];
     for (int i = -1; i < REPEATS; i++) {             /* one to warm up */

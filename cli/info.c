@@ -65,8 +65,7 @@ static void print_arch(const icd_arch *a)
 static icd_status print_needs(const icd_config *c, icd_engine *e, icd_err *err)
 {
     icd_memory m;
-    icd_work w = { .batch = c->batch, .steps = c->steps, .keep = icd_backprop_steps(c), .kl_batch = c->kl_batch,
-                   .n_neighbours = c->nn_set, .backprop_steps = icd_backprop_steps(c) };
+    icd_work w = icd_work_settings(c);
     ICD_TRY(e->memory(e, &w, &m, err));
     printf("training step engine %s, batch %d, K = %d: %.1f MiB for parameters, EMA, Adam and gradients, up to %.1f MiB of work\n"
            "              memory on %d thread%s, in parts of %d images\n", e->name, c->batch, c->steps,

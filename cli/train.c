@@ -173,8 +173,7 @@ static icd_status announce(run *r, icd_err *err)
 {
     const icd_config *c = &r->config;
     icd_memory m;
-    icd_work w = { .batch = c->batch, .steps = c->steps, .keep = icd_backprop_steps(c), .kl_batch = c->kl_batch,
-                   .n_neighbours = c->nn_set, .backprop_steps = icd_backprop_steps(c) };
+    icd_work w = icd_work_settings(c);
     ICD_TRY(r->engine->memory(r->engine, &w, &m, err));
     printf("%s: %zu parameters, %.1f MFLOP an image and pass; %d images of %s from %s; engine %s, %d thread%s; %.0f MiB\n",
            r->folder, r->arch.n_values, icd_arch_flops(&r->arch) / 1e6, r->data.n, c->image, c->data, r->engine->name,

@@ -49,6 +49,12 @@ icd_losses icd_loss_settings(const icd_config *c)
                          .kl_batch = c->kl_batch, .backprop_steps = icd_backprop_steps(c), .scale_mean = c->scale_mean };
 }
 
+icd_work icd_work_settings(const icd_config *c)
+{
+    return (icd_work){ .batch = c->batch, .keep = icd_backprop_steps(c), .kl_batch = c->kl_batch, .n_neighbours = c->nn_set,
+                       .backprop_steps = icd_backprop_steps(c) };
+}
+
 static icd_stream stream(const icd_training *t, icd_purpose purpose, int sample)
 {
     return (icd_stream){ t->config->seed, (uint64_t)t->iteration + 1, (uint32_t)purpose, (uint32_t)sample };

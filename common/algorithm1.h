@@ -43,5 +43,6 @@ static inline int icd_backprop_steps(const icd_config *c) { return c->backprop_s
 /* The part of the settings that the engine's calls want. */
 icd_chain icd_chain_settings(const icd_config *c);
 icd_losses icd_loss_settings(const icd_config *c);
+icd_work icd_work_settings(const icd_config *c);
 
 #endif

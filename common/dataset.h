@@ -6,7 +6,7 @@
 
 /* SPEC is one of
  *   digits[:N]   28x28 digits drawn from strokes, N of them (10000)                 (digits.h)
- *   gmm[:N]      Anatomy's 2D toys, N points (10000) as (N,2,1,1) in [0,1]           (toys.h)
+ *   gmm[:N]      Anatomy's 2D toys, N points (10000) as (N,2,1,1) in [0,1]           (digits.h)
  *   rings[:N]
  *   FILE         IDX, CIFAR binary or .npy, recognised by what is in it (IDX and .npy by magic, CIFAR by size)
  *   FILE,LABELS  images and a file of labels (IDX or .npy)

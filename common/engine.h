@@ -77,7 +77,7 @@ typedef struct {
 } icd_update;
 
 typedef struct {
-    int batch, steps, keep, kl_batch, n_neighbours, apart;   /* sizes of the work to come, for memory() */
+    int batch, keep, kl_batch, n_neighbours, apart;          /* sizes of the work to come, for memory() */
     int backprop_steps;
 } icd_work;
 

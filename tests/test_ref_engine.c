@@ -175,7 +175,7 @@ static size_t memory_for_part(const inputs *s, int part)
 {
     icd_err err;
     icd_memory m;
-    const icd_work work = { N, STEPS, 2, N, X, 0, 2 };
+    const icd_work work = { N, 2, N, X, 0, 2 };
     for (size_t memory = 1 << 24; memory > 1 << 12; memory -= memory / 16) {
         icd_engine *e = open_engine(s, 1, memory);
         icd_status status = e->memory(e, &work, &m, &err);
@@ -611,7 +611,7 @@ TEST(too_little_memory_is_refused_in_one_line)
     CHECK(e->energy(e, 0, 1, s->x0, s->labels, E, NULL, NULL, &err) == ICD_ENOMEM);
     CHECK_SAYS(err.text, "one image needs 1 MiB of work memory, and the setting `memory` allows 0");
     CHECK(e->chain(e, &c, x, &stats, &err) == ICD_ENOMEM);
-    CHECK(e->memory(e, &(icd_work){ N, STEPS, 1, 0, X, 0, 1 }, &m, &err) == ICD_ENOMEM);
+    CHECK(e->memory(e, &(icd_work){ N, 1, 0, X, 0, 1 }, &m, &err) == ICD_ENOMEM);
     e->close(e);
     end(s);
 }
@@ -621,7 +621,7 @@ TEST(memory_told_is_memory_taken)
     inputs *s = begin();
     icd_err err;
     icd_memory m;
-    const icd_work work = { N, STEPS, 2, N, X, 0, 2 };
+    const icd_work work = { N, 2, N, X, 0, 2 };
     size_t before = icd_alloc_live(), peak = icd_alloc_peak();
     if (peak > before + 1024)
         before = peak;            /* earlier tests peaked higher: then only the upper bound below can be seen */
@@ -756,7 +756,7 @@ static icd_status whole_run(const icd_arch *a, const double *theta, icd_err *err
         return s;
     for (int round = 0; round < 2 && s == ICD_OK; round++) {
         s = e->import(e, ICD_PARAMETERS, theta, err);
-        s = s == ICD_OK ? e->memory(e, &(icd_work){ 2, 2, 2, 2, 1, 1, 2 }, &m, err) : s;
+        s = s == ICD_OK ? e->memory(e, &(icd_work){ 2, 2, 2, 1, 1, 2 }, &m, err) : s;
         s = s == ICD_OK ? e->energy(e, 0, 2, x, labels, E, NULL, g, err) : s;
         s = s == ICD_OK ? e->chain(e, &c, out, &stats, err) : s;
         s = s == ICD_OK ? e->gradients(e, &l, &loss, err) : s;
