@@ -18,6 +18,14 @@ CLI     := $(patsubst %.c,$(B)/%.o,icd.c $(wildcard cli/*.c))
 # ref/ and verify/routes.c are compiled three times: float, double, double complex (see ref/real.h).
 REFSRC  := $(wildcard ref/*.c) verify/routes.c
 REF     := $(foreach r,32 64 complex,$(patsubst %.c,$(B)/real$(r)/%.o,$(REFSRC)))
+# fast/cpu is compiled once per instruction set that the target can have, chosen between at run time (fast/cpu/simd.h).
+TARGET  := $(shell $(CC) $(CFLAGS) -dM -E -x c /dev/null | sed -n 's/^.define __\(x86_64\|aarch64\)__ .*/\1/p')
+ISAS    := $(if $(filter x86_64,$(TARGET)),avx512 avx2) $(if $(filter aarch64,$(TARGET)),neon)
+ISA_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma -mavx2
+ISA_avx2   := -mavx2 -mfma
+ISA_neon   :=
+CPUSRC  := $(wildcard fast/cpu/*.c)
+FAST    := $(patsubst %.c,$(B)/%.o,$(wildcard fast/*.c fast/portable/*.c)) $(foreach i,$(ISAS),$(patsubst %.c,$(B)/$i/%.o,$(CPUSRC)))
 VERIFY  := $(patsubst %.c,$(B)/%.o,$(filter-out verify/routes.c,$(wildcard verify/*.c)))
 LIB     := $(B)/libicd.a
 
@@ -30,13 +38,19 @@ all: $(EXE)
 $(EXE): $(CLI) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CLI) $(LIB) $(LIBS)
 
-$(LIB): $(COMMON) $(REF) $(VERIFY)
+$(LIB): $(COMMON) $(REF) $(FAST) $(VERIFY)
 	@rm -f $@
 	ar rcs $@ $^
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+define per_isa
+$(B)/$1/%.o: %.c
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) $(ISA_$1) -DFAST_ISA_$1 -MMD -MP -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call per_isa,$i)))
 $(B)/real32/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DREF_REAL=32 -MMD -MP -c -o $@ $<
