@@ -1,0 +1,70 @@
+/* plan.h: an architecture as a fixed list of kernel calls over one arena whose size is known before the first step.
+ *
+ * A plan is made once for (architecture, kernel table, part size) and never changes. Nodes are in the order of the forward
+ * pass; tensors are what flows between them. Each tensor has room for two SIDES of n images each:
+ *   value    [side 0][side 1]      side 0: the point of the last Langevin step; side 1: another point, or the tangent
+ *   adjoint  [side 1][side 0]      side 0: plain adjoints gy; side 1: those of the other point, or second adjoints hy
+ * so that (x, x_t) and (hy, gy) are each 2n images in a row, and the gradient of a weight, sum hy x + gy x_t, is one call. */
+#ifndef FAST_PLAN_H
+#define FAST_PLAN_H
+
+#include "backend.h"
+#include "common/arch.h"
+
+typedef struct {
+    int c, h, w, planar;
+    size_t count;                    /* floats of one image */
+    int of_image;                    /* the image or a pool of it: no parameter lies before it */
+    size_t value, adjoint;           /* where its two sides are in the arena, in floats */
+} fast_tensor;
+
+typedef enum { FAST_NODE_PACK, FAST_NODE_CONV, FAST_NODE_NORM_SWISH, FAST_NODE_ACT, FAST_NODE_AVGPOOL, FAST_NODE_MAXPOOL,
+               FAST_NODE_MEAN, FAST_NODE_FLATTEN, FAST_NODE_ATTENTION, FAST_NODE_SCALE_ADD } fast_node_kind;
+
+typedef struct {
+    fast_node_kind kind;
+    int scale;                       /* whose net: 0..n_scales-1 */
+    int in[3];                       /* tensors; attention: queries, keys, values; -1: none */
+    int add;                         /* tensor that is added to the output, or -1: conv, norm_swish, scale_add */
+    int out;
+    /* Parameters (index into arch->param), -1: none. */
+    int weight, bias;                /* conv; norm_swish: gain and bias; scale_add: weight is gamma */
+    int class_gain, class_bias;      /* norm_swish of a conditional model */
+    fast_conv conv;
+    fast_norm norm;
+    fast_attn attn;
+    fast_act act;
+    float slope;
+    size_t packed;                   /* conv: where its packed weight is */
+    /* What the forward pass leaves for the others, for two sides: offsets in the arena, and floats per image. */
+    size_t saved, saved_count;       /* norm_swish: d; maxpool: which (bytes); attention: rows */
+    size_t stats, stats_count;       /* norm_swish: stats */
+    size_t affine;                   /* norm_swish with per_image: (4,part,c): gain, bias, their gradients */
+    /* How adjoints flow, the same in both backward passes. */
+    int gy;                          /* the tensor in whose adjoint the output's is found: out, or what out was added to */
+    int plus[3];                     /* input j's adjoint = this node's share + that of tensor plus[j]; -1: share alone */
+    int add_plus;                    /* -2: `add` just shares gy. Otherwise its adjoint = gy + that of tensor add_plus */
+} fast_node;
+
+enum { FAST_MAX_NODES = 1600, FAST_MAX_TENSORS = 1600 };
+
+typedef struct {
+    const icd_arch *arch;
+    const fast_backend *backend;
+    int part;                        /* n: images in a part, at most */
+    int n_nodes, n_tensors;
+    fast_node *node;
+    fast_tensor *tensor;             /* 0: the image */
+    int output[ICD_MAX_SCALES];      /* each scale's energy: blocked (1,1,1) */
+    size_t floats;                   /* of the arena: tensors of two sides, saved values, temporaries */
+    size_t temporary, temporary2;    /* room for one tensor of the largest size, n images, each */
+    size_t constants;                /* (3, widest): ones, zeros, and a place for gradients that nobody wants */
+    size_t scratch;                  /* bytes a slot may want */
+    size_t packed;                   /* floats of all packed weights */
+} fast_plan;
+
+/* Memory of the lists from `a`. winograd: the largest tile allowed, 4, 2 or 0. ICD_EINVAL when the table lacks a slot, named. */
+icd_status fast_plan_make(fast_plan *p, icd_arena *a, const icd_arch *arch, const fast_backend *b, int part, int winograd,
+                          icd_err *err);
+
+#endif
