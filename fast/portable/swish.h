@@ -1,0 +1,25 @@
+/* swish.h: swish(z) = z s, s = 1/(1 + exp(-z)), and its derivatives. */
+#ifndef FAST_PORTABLE_SWISH_H
+#define FAST_PORTABLE_SWISH_H
+
+#include <math.h>
+
+static inline float logistic(float z) { return 1.0f / (1.0f + expf(-z)); }
+
+static inline float swish(float z) { return z / (1.0f + expf(-z)); }
+
+/* s + z s(1-s) */
+static inline float swish_1(float z)
+{
+    float s = logistic(z);
+    return s + z * s * (1.0f - s);
+}
+
+/* s(1-s)(2 + z(1-2s)) */
+static inline float swish_2(float z)
+{
+    float s = logistic(z);
+    return s * (1.0f - s) * (2.0f + z * (1.0f - 2.0f * s));
+}
+
+#endif
