@@ -2,6 +2,9 @@
 #include "portable.h"
 #include "swish.h"
 
+/* A NaN has no slope. */
+static float lrelu_1(float slope, float x) { return isnan(x) ? x : x > 0 ? 1.0f : slope; }
+
 void portable_act_fwd(fast_ctx *ctx, fast_act a, float slope, size_t count, const float *x, float *y)
 {
     (void)ctx;
@@ -13,7 +16,7 @@ void portable_act_bwd(fast_ctx *ctx, fast_act a, float slope, size_t count, cons
 {
     (void)ctx;
     for (size_t j = 0; j < count; j++)
-        gx[j] = gy[j] * (a == FAST_SWISH ? swish_1(x[j]) : x[j] > 0 ? 1.0f : slope);
+        gx[j] = gy[j] * (a == FAST_SWISH ? swish_1(x[j]) : lrelu_1(slope, x[j]));
 }
 
 /* The second derivative of the leaky ReLU is 0. */
