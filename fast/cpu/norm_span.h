@@ -1,15 +1,13 @@
 /* norm_span.h: walks an image by spans: the fewest blocks of 16 channels whose groups do not straddle their ends.
  *
- * Sums over pixels are per lane: NORM_CHUNK pixels in float, then in double, in the order of the pixels; lanes are combined
- * per group in the order of the channels. What the passes need per lane is kept in arrays of 16 a block, in scratch; lanes
- * beyond c hold 0 there, so that nothing of a NaN in the statistics reaches them. */
+ * Lanes' sums (lanes.h) are combined per group in the order of the channels. What the passes need per lane is kept in
+ * arrays of 16 a block, in scratch; lanes beyond c hold 0 there, so that nothing of a NaN in the statistics reaches them. */
 #ifndef FAST_CPU_NORM_SPAN_H
 #define FAST_CPU_NORM_SPAN_H
 
 #include "fast/backend.h"
-#include "fast/cpu/simd.h"
+#include "fast/cpu/lanes.h"
 
-enum { NORM_CHUNK = 64 };
 enum { NORM_MEAN, NORM_SLOPE, NORM_BIAS, NORM_A, NORM_B, NORM_C0, NORM_C1, NORM_C2, NORM_COEFS };
 enum { NORM_SUMS = 5 };
 
@@ -97,14 +95,14 @@ static inline void norm_fill_lanes(const norm_span *p, const fast_norm *s, const
         }
 }
 
-/* One vector's lanes of up to NORM_CHUNK pixels of a span: `count` vectors, 16 floats apart, from `at` on in the span's
+/* One vector's lanes of up to LANES_CHUNK pixels of a span: `count` vectors, 16 floats apart, from `at` on in the span's
  * tensor; their coefficients and sums begin at `lane`. A walk goes over lanes, then pixels, then blocks. */
 typedef struct { int count, lane, pixel; size_t at; } norm_chunk;
 
 static inline norm_chunk norm_chunk_of(const norm_span *p, int hw, int lane, int pixel)
 {
     int left = lane < 16 * p->blocks ? hw - pixel : 0;
-    return (norm_chunk){ left < NORM_CHUNK ? left : NORM_CHUNK, lane, pixel,
+    return (norm_chunk){ left < LANES_CHUNK ? left : LANES_CHUNK, lane, pixel,
                          16 * ((size_t)(lane / 16) * (size_t)hw + (size_t)pixel) + (size_t)(lane % 16) };
 }
 static inline norm_chunk norm_first_chunk(const norm_span *p, int hw) { return norm_chunk_of(p, hw, 0, 0); }
@@ -112,7 +110,7 @@ static inline norm_chunk norm_next_chunk(const norm_span *p, int hw, norm_chunk 
 {
     int lane = k.lane + V_LANES, pixel = k.pixel;
     if (lane % 16 == 0) {
-        pixel += NORM_CHUNK;
+        pixel += LANES_CHUNK;
         if (pixel < hw)
             lane -= 16;
         else
@@ -144,13 +142,6 @@ static inline void norm_fill(const norm_span *p, int coef, int c, double value)
         p->coef[coef][l] = (float)value;
 }
 
-/* lanes[0..V_LANES-1] += a */
-V_INLINE void norm_add(double *lanes, vec a)
-{
-    vd_storeu(lanes, vd_add(vd_loadu(lanes), vd_low(a)));
-    vd_storeu(lanes + V_LANES / 2, vd_add(vd_loadu(lanes + V_LANES / 2), vd_high(a)));
-}
-
 /* plain += sums of t, cross += sums of t e, with e = x - mean, t = f g (f NULL: g). Per lane of a chunk. */
 V_INLINE void norm_cross_sums(int count, const float *x, const float *f, const float *g, vec mean, double *plain, double *cross)
 {
@@ -162,8 +153,8 @@ V_INLINE void norm_cross_sums(int count, const float *x, const float *f, const f
             a[u] = v_add(a[u], t);
             b[u] = v_fma(t, v_sub(v_load(x + at), mean), b[u]);
         }
-    norm_add(plain, v_add(a[0], a[1]));
-    norm_add(cross, v_add(b[0], b[1]));
+    lanes_add(plain, v_add(a[0], a[1]));
+    lanes_add(cross, v_add(b[0], b[1]));
 }
 
 /* Coefficients A and B such that P x_t = (x_t - A + B e)/sd: mean(x_t) and -mean(x_t e)/sd^2. Uses sums 0 and 1. */
@@ -177,15 +168,6 @@ static inline void norm_tangent_sums(const norm_span *p, int hw, const float *st
         norm_fill(p, NORM_A, c, norm_group(p, 0, c) / m);
         norm_fill(p, NORM_B, c, -norm_group(p, 1, c) / m * stats[1] * stats[1]);
     }
-}
-
-/* The span's lanes beyond c, of every pixel, become 0. */
-static inline void norm_clear_tail(const norm_span *p, int hw, float *x)
-{
-    int used = p->channels % 16;
-    float *block = x + (size_t)(p->blocks - 1) * (size_t)hw * 16;
-    for (int i = 0; used && i < hw; i++)
-        memset(block + 16 * (size_t)i + used, 0, (size_t)(16 - used) * sizeof(float));
 }
 
 #endif

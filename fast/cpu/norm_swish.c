@@ -9,18 +9,6 @@ size_t CPU_(norm_scratch)(const fast_norm *s) { return norm_bytes(s); }
 
 /* ---- statistics: the mean, then the squares about it ---- */
 
-V_INLINE vec chunk_sum(int count, const float *x)
-{
-    vec s[4] = { v_zero(), v_zero(), v_zero(), v_zero() };
-    int i = 0;
-    for (; i + 4 <= count; i += 4)
-        for (int u = 0; u < 4; u++)
-            s[u] = v_add(s[u], v_load(x + 16 * (i + u)));
-    for (; i < count; i++)
-        s[0] = v_add(s[0], v_load(x + 16 * i));
-    return v_add(v_add(s[0], s[1]), v_add(s[2], s[3]));
-}
-
 V_INLINE vec chunk_squares(int count, const float *x, vec mean)
 {
     vec s[4] = { v_zero(), v_zero(), v_zero(), v_zero() };
@@ -42,11 +30,11 @@ static void statistics(const norm_span *p, int hw, const float *x, float *stats)
 {
     double m = (double)p->wide * hw;
     NORM_EACH_CHUNK(k, p, hw)
-        norm_add(p->sum[0] + k.lane, chunk_sum(k.count, x + k.at));
+        lanes_add(p->sum[0] + k.lane, lanes_sum(k.count, x + k.at));
     for (int c = 0; c < p->channels; c += p->wide)
         norm_fill(p, 0, c, norm_group(p, 0, c) / m);
     NORM_EACH_CHUNK(k, p, hw)
-        norm_add(p->sum[1] + k.lane, chunk_squares(k.count, x + k.at, v_load(p->coef[0] + k.lane)));
+        lanes_add(p->sum[1] + k.lane, chunk_squares(k.count, x + k.at, v_load(p->coef[0] + k.lane)));
     for (int c = 0; c < p->channels; c += p->wide, stats += 2) {
         stats[0] = p->coef[0][c];
         stats[1] = (float)(1.0 / sqrt(norm_group(p, 1, c) / m + 1e-5));
@@ -84,8 +72,10 @@ void CPU_(norm_swish_fwd)(fast_ctx *ctx, int n, const fast_norm *s, const float 
             norm_fill_lanes(&p, s, stats, gain + parameters, bias + parameters);
             NORM_EACH_CHUNK(k, &p, hw)
                 chunk_fwd(k.count, x + at + k.at, add ? add + at + k.at : NULL, y + at + k.at, saved->d + at + k.at,
-                          v_load(coef[NORM_MEAN] + k.lane), v_load(coef[NORM_SLOPE] + k.lane), v_load(coef[NORM_BIAS] + k.lane));
-            norm_clear_tail(&p, hw, saved->d + at);          /* swish'(0) is not 0 */
+                          v_load(coef[NORM_MEAN] + k.lane), v_load(coef[NORM_SLOPE] + k.lane),
+                          v_load(coef[NORM_BIAS] + k.lane));
+            float *last = saved->d + at + (size_t)(p.blocks - 1) * (size_t)hw * 16;
+            lanes_clear(p.channels % 16, hw, last);          /* swish'(0) is not 0 */
         }
 }
 

@@ -42,7 +42,7 @@ V_INLINE void chunk_first(int count, const float *x, const float *d, const float
         s[4] = v_fma(gz, t, s[4]);
     }
     for (int k = 0; k < NORM_SUMS; k++)
-        norm_add(sum[k] + lane, s[k]);
+        lanes_add(sum[k] + lane, s[k]);
 }
 
 /* hx = slope hx + C0 + C1 e + C2 (x_t - A) */

@@ -13,6 +13,12 @@
 #include "fast/cpu/names.h"
 
 #define V_INLINE static inline __attribute__((always_inline))
+/* Before a short loop over an array of vec: unrolled, its elements live in registers. */
+#if defined(__clang__)
+#define V_UNROLL _Pragma("unroll")
+#else
+#define V_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 #if defined(FAST_ISA_avx512)
 #include <immintrin.h>
@@ -301,6 +307,16 @@ V_INLINE void v_transpose16(const float *from, size_t stride, float *to)
 #endif
 
 enum { V_BLOCK = 16 / V_LANES };
+
+/* v_load_n and v_store_n for a count that the compiler may know to be all lanes. */
+V_INLINE vec v_get(const float *p, int count) { return count == V_LANES ? v_loadu(p) : v_load_n(p, count); }
+V_INLINE void v_put(float *p, int count, vec a)
+{
+    if (count == V_LANES)
+        v_storeu(p, a);
+    else
+        v_store_n(p, count, a);
+}
 
 V_INLINE float v_sum(vec a)
 {
