@@ -155,10 +155,6 @@ icd_status icd_algorithm1_turn(icd_training *t, icd_iteration_stats *stats, icd_
     chain.iteration = (uint64_t)turn;
     chain.purpose = ICD_DRAW_LANGEVIN;
     chain.keep = icd_backprop_steps(c);
-    ICD_TRY(e->chain(e, &chain, t->chains, &stats->chain, err));
-    if (!stats->chain.finite)
-        return icd_fail(err, ICD_ENAN, "iteration %lld: the chain left the finite numbers; a smaller step_size or lr may help",
-                        (long long)turn);
 
     /* x- = Omega(x~K), x^- = x~K;  L_CD, L_KL and their gradients                                   [ICD:alg1.12-16] */
     icd_losses losses = icd_loss_settings(c);
@@ -167,7 +163,10 @@ icd_status icd_algorithm1_turn(icd_training *t, icd_iteration_stats *stats, icd_
     losses.positive_labels = c->model.classes ? t->positive_labels : NULL;
     losses.n_neighbours = stats->neighbours;
     losses.neighbours = t->neighbours;
-    ICD_TRY(e->gradients(e, &losses, &stats->loss, err));
+    ICD_TRY(e->step(e, &chain, &losses, t->chains, &stats->chain, &stats->loss, err));
+    if (!stats->chain.finite)
+        return icd_fail(err, ICD_ENAN, "iteration %lld: the chain left the finite numbers; a smaller step_size or lr may help",
+                        (long long)turn);
     if (!stats->loss.finite)
         return icd_fail(err, ICD_ENAN, "iteration %lld: a loss or gradient is not finite (mean energies %g and %g)",
                         (long long)turn, stats->loss.energy_positive, stats->loss.energy_negative);

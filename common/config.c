@@ -84,6 +84,7 @@ const icd_setting icd_settings[] = {
     { "seed", ICD_SET_UINT64, AT(seed), 0, 0, NULL, "0", "every random draw is a function of it", 0 },
     INT("threads", threads, 0, 1024, NULL, "0", "0: as many as the machine has; no result depends on it"),
     INT("memory", memory, 1, 1e6, NULL, "1024", "MiB that one thread's work may take"),
+    CHOICE("winograd", winograd, "auto|2|off", "auto", "Winograd's convolutions: tiles up to 4x4 (auto), up to 2x2, none"),
     /* what a run writes */
     INT("sample_every", sample_every, 0, 1e9, NULL, "100", "iterations between sample grids; 0: none"),
     INT("checkpoint_every", checkpoint_every, 0, 1e9, NULL, "100", "iterations between checkpoints; 0: only at the end"),

@@ -50,6 +50,7 @@ typedef struct {
     uint64_t seed;
     int threads;                     /* 0 = as many as the machine has; no result depends on it */
     int memory;                      /* MiB that an engine may take for one thread's work */
+    enum { ICD_WINOGRAD_AUTO, ICD_WINOGRAD_2, ICD_WINOGRAD_OFF } winograd;
     /* what a run writes */
     int sample_every, checkpoint_every;
     /* Algorithm 2 */

@@ -88,7 +88,7 @@ typedef struct {
 } icd_memory;
 
 struct icd_engine {
-    const char *name;                  /* "ref", "ref64" */
+    const char *name;                  /* "ref", "ref64", "cpu", "cpu:avx2" */
     const icd_arch *arch;              /* the caller's; outlives the engine */
     int real_bytes;                    /* 4 or 8 */
     int threads;
@@ -111,6 +111,11 @@ struct icd_engine {
 
     icd_status (*gradients)(icd_engine *, const icd_losses *, icd_loss_stats *, icd_err *);
 
+    /* chain(), then gradients(): the same bits, and quicker where an engine shares work between them. Where a state is not
+     * finite (chain->finite), the losses mean nothing. */
+    icd_status (*step)(icd_engine *, const icd_chain *, const icd_losses *, float *out, icd_chain_stats *, icd_loss_stats *,
+                       icd_err *);
+
     /* With ICD_GRAD_CD + ICD_GRAD_KL as they are now (after a sum over processes, where there are several). */
     icd_status (*update)(icd_engine *, const icd_update *, icd_err *);
 
@@ -121,6 +126,7 @@ struct icd_engine {
 typedef struct {
     int threads;             /* 0: as many as the machine has */
     size_t memory;           /* bytes that one thread's work may take */
+    int winograd;            /* largest tile of Winograd's convolution that may be used: 4, 2, or 0 (none). ref/ has none */
 } icd_engine_options;
 
 /* One line per engine that this build has, in the order of preference. */

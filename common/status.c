@@ -25,6 +25,7 @@ const char *icd_status_text(icd_status s)
     case ICD_EFORMAT: return "malformed file";
     case ICD_ENAN:    return "not a finite number";
     case ICD_ESTOP:   return "stopped";
+    case ICD_EUNUSABLE: return "not possible on this machine";
     }
     return "unknown status";
 }

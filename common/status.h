@@ -15,7 +15,8 @@ typedef enum {
     ICD_EIO,         /* a file could not be opened, read, written or renamed */
     ICD_EFORMAT,     /* a file's bytes are not what its format says */
     ICD_ENAN,        /* a number that is not finite turned up */
-    ICD_ESTOP        /* stopped on request, state saved */
+    ICD_ESTOP,       /* stopped on request, state saved */
+    ICD_EUNUSABLE    /* this build or this machine cannot do it */
 } icd_status;
 
 typedef struct { char text[1024]; } icd_err;

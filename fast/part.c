@@ -1,0 +1,239 @@
+/* part.c: chain and losses of one part, with all that the passes can share. */
+#include "part.h"
+
+#include <string.h>
+
+static size_t pixels(const fast_run *r) { return r->plan->tensor[0].count; }
+
+static void begin(fast_run *r, int n, int room, const int32_t *labels)
+{
+    r->n = n;
+    r->room = room;
+    if (labels)
+        fast_set_labels(r, labels);
+}
+
+/* Energies of value[side]: energy (scales,n), and weight[s,i] = c0 + c1 E. */
+static void energies(fast_worker *w, int side, int together, float c0, float c1)
+{
+    const fast_plan *p = w->run.plan;
+    const float *y[ICD_MAX_SCALES];
+    for (int s = 0; s < p->arch->n_scales; s++)
+        y[s] = fast_value(&w->run, p->output[s], side);
+    p->backend->loss_weights(&w->run.ctx, w->run.n, p->arch->n_scales, y, together, c0, c1, w->energy, w->weight);
+}
+
+/* E(x_i) = sum_s E_s(x_i)                                                                                       [ICD:2.4] */
+static double summed(const fast_worker *w, int i)
+{
+    double sum = 0;
+    for (int s = 0; s < w->run.plan->arch->n_scales; s++)
+        sum += (double)w->energy[s * w->run.n + i];
+    return sum;
+}
+
+void fast_part_energy(fast_worker *w, int n, const float *x, const int32_t *labels, double *energy, double *per_scale,
+                      float *gradient)
+{
+    fast_run *r = &w->run;
+    int scales = r->plan->arch->n_scales;
+    size_t count = (size_t)n * pixels(r);
+    begin(r, n, n, labels);
+    memcpy(fast_value(r, 0, 0), x, count * sizeof *x);
+    fast_forward(r, 0);
+    energies(w, 0, 0, 0, 0);
+    for (int i = 0; i < n; i++) {
+        energy[i] = summed(w, i);
+        for (int s = 0; s < scales && per_scale; s++)
+            per_scale[i * scales + s] = (double)w->energy[s * n + i];
+    }
+    if (gradient) {
+        fast_backward(r, 0, 1, NULL, NULL, NULL);
+        memcpy(gradient, fast_adjoint(r, 0, 0), count * sizeof *gradient);
+    }
+}
+
+/* ---- the chain ---- */
+
+/* x_k into w->x from x_{k-1} (from), with everything that it computes left on side 0:                     [ICD:alg1.10]
+ *   noise after:  y = x_{k-1};             x_k = y - lambda grad E(y) + sigma n_k
+ *   noise before: y = x_{k-1} + sigma n_k; x_k = y - lambda grad E(y)                                            [GL:1] */
+static void langevin_step(fast_part *p, int k, const float *from, int with_inside, int with_statistics)
+{
+    fast_worker *w = p->worker;
+    fast_run *r = &w->run;
+    const fast_backend *b = r->plan->backend;
+    const icd_chain *c = p->chain;
+    size_t d = pixels(r);
+    float *y = fast_value(r, 0, 0);
+    fast_langevin move = { .n = r->n, .d = (int)d, .seed = c->seed, .iteration = c->iteration, .purpose = c->purpose,
+                           .sample = c->first_sample + (uint32_t)p->first, .first = (uint64_t)(k - 1) * d };
+    if (c->normals)
+        move.normals = c->normals + ((size_t)(k - 1) * (size_t)c->n + (size_t)p->first) * d;
+    fast_langevin drift = move;
+    if (c->noise_before) {
+        move.x = from;
+        move.out = y;
+        move.noise = (float)c->noise;
+        b->langevin(&r->ctx, &move);
+    } else {
+        memcpy(y, from, (size_t)r->n * d * sizeof *y);
+        drift.noise = (float)c->noise;
+    }
+    fast_forward(r, 0);
+    fast_backward(r, 0, 1, NULL, NULL, NULL);
+    drift.x = y;
+    drift.g = fast_adjoint(r, 0, 0);
+    drift.out = w->x;
+    drift.step_size = (float)c->step_size;
+    drift.clamp = c->clamp;
+    drift.inside = with_inside ? w->inside : NULL;
+    drift.length = with_statistics ? p->length + p->first : NULL;
+    drift.finite = with_statistics ? p->finite + p->first : NULL;
+    b->langevin(&r->ctx, &drift);
+}
+
+static float *state_row(const fast_part *p, int k)
+{
+    const icd_chain *c = p->chain;
+    return p->state + ((size_t)(k - (c->steps - c->keep)) * (size_t)c->n + (size_t)p->first) * pixels(&p->worker->run);
+}
+
+void fast_part_chain(fast_part *p)
+{
+    fast_worker *w = p->worker;
+    fast_run *r = &w->run;
+    const icd_chain *c = p->chain;
+    size_t bytes = (size_t)p->n * pixels(r) * sizeof(float), at = (size_t)p->first * pixels(r);
+    begin(r, p->n, p->n, p->labels ? p->labels + p->first : NULL);
+    memcpy(w->x, c->x0 + at, bytes);
+    for (int k = 0; k <= c->steps; k++) {
+        if (k > 0)
+            langevin_step(p, k, w->x, k == c->steps, 1);
+        if (k >= c->steps - c->keep)
+            memcpy(state_row(p, k), w->x, bytes);
+    }
+    p->last_step_at_hand = c->steps > 0;
+    memcpy(p->out + at, w->x, bytes);
+}
+
+/* ---- L_CD ---- */
+
+/* One side of L_CD, from value[side]: sign/N E(x_i) share + energy_l2/N E(x_i)^2, and its gradient into grad[0].  [ICD:5]
+ * What energy_l2 weighs is E^2, or with scale_mean the mean of the scales' squares. */
+static void contrastive(fast_part *p, int side, int row, double sign, int want_x, const int32_t *labels)
+{
+    fast_worker *w = p->worker;
+    fast_run *r = &w->run;
+    const icd_losses *l = p->losses;
+    int scales = r->plan->arch->n_scales;
+    double share = l->scale_mean ? 1.0 / scales : 1.0, l2 = l->apart ? 0 : 2 * l->energy_l2 / l->n;
+    fast_forward(r, side);
+    energies(w, side, !l->scale_mean, (float)(sign * share / l->n), (float)(l->scale_mean ? l2 / scales : l2));
+    for (int i = 0; i < r->n; i++) {
+        double sum = summed(w, i), square = sum * sum;
+        if (l->scale_mean) {
+            square = 0;
+            for (int s = 0; s < scales; s++)
+                square += (double)w->energy[s * r->n + i] * (double)w->energy[s * r->n + i] / scales;
+        }
+        p->energies[row * l->n + p->first + i] = sum;
+        p->squares[row * l->n + p->first + i] = square;
+    }
+    fast_backward(r, side, want_x, w->weight, labels, w->grad[0]);
+}
+
+/* ---- L_KL ---- */
+
+/* grad[which] -= lambda grad_theta <a, grad_x E(y)>, and leaves -lambda H(y) a in adjoint(image, side 1): the tangent is
+ * -lambda a, in which both are linear.                                                                            [ICD:7] */
+static void through_step(fast_part *p, int which, int want_x, const int32_t *labels)
+{
+    fast_worker *w = p->worker;
+    fast_run *r = &w->run;
+    float minus_lambda = (float)-p->chain->step_size;
+    r->plan->backend->scale_add(&r->ctx, (size_t)r->n * pixels(r), &minus_lambda, w->a, NULL, fast_value(r, 0, 1));
+    fast_tangent(r);
+    fast_second(r, want_x, labels, w->grad[which]);
+}
+
+/* From dL/dx_K, already masked by C_K, back through the last m steps: a_{k-1} = C_{k-1} (a_k - lambda H a_k).
+ * The passes of step K are on side 0; those of earlier steps are made again from their states.                  [ICD:D.2] */
+static void through_chain(fast_part *p, int which, const int32_t *labels)
+{
+    fast_worker *w = p->worker;
+    fast_run *r = &w->run;
+    int steps = p->chain->steps, m = p->losses->backprop_steps;
+    for (int k = steps; k > steps - m; k--) {
+        if (k < steps) {
+            langevin_step(p, k, state_row(p, k - 1), 1, 0);
+            r->plan->backend->mul_add(&r->ctx, (size_t)r->n * pixels(r), 1, w->inside, w->a, fast_adjoint(r, 0, 1), w->a);
+        }
+        through_step(p, which, k > steps - m + 1, labels);
+    }
+}
+
+/* dL/dx_K = C_K (w_opt grad E(x_K) - w_ent (x_K - nn)/|x_K - nn|^2), each 1/kl_batch.                    [ICD:6] [ICD:8] */
+static void last_cotangent(fast_part *p, double w_opt, double w_ent, const float *g)
+{
+    fast_worker *w = p->worker;
+    fast_run *r = &w->run;
+    const icd_losses *l = p->losses;
+    const int32_t *index = l->n_neighbours > 0 ? p->nn_index + p->first : NULL;
+    r->plan->backend->kl_cotangent(&r->ctx, r->n, (int)pixels(r), (float)(w_opt / l->kl_batch), g,
+                                   (float)(w_ent / l->kl_batch), state_row(p, p->chain->steps), l->neighbours, index,
+                                   p->nn_square + p->first, w->inside, w->a);
+}
+
+static void kl(fast_part *p, const int32_t *labels)
+{
+    fast_worker *w = p->worker;
+    fast_run *r = &w->run;
+    const icd_losses *l = p->losses;
+    double share = l->scale_mean ? 1.0 / r->plan->arch->n_scales : 1.0;
+    if (l->n_neighbours > 0)
+        r->plan->backend->nearest(&r->ctx, r->n, (int)pixels(r), state_row(p, p->chain->steps), l->n_neighbours, l->neighbours,
+                                  p->nn_index + p->first, p->nn_square + p->first);
+    if (!l->apart) {
+        last_cotangent(p, l->kl_sign * l->w_opt * share, l->kl_sign * l->w_ent, fast_adjoint(r, 0, 1));
+        through_chain(p, 1, labels);
+        return;
+    }
+    /* grad_x E(x_K), which the first of the two ways back overwrites */
+    memcpy(w->g, fast_adjoint(r, 0, 1), (size_t)r->n * pixels(r) * sizeof *w->g);
+    last_cotangent(p, share, 0, w->g);
+    through_chain(p, 1, labels);
+    if (l->n_neighbours > 0) {
+        if (l->backprop_steps > 1)
+            langevin_step(p, p->chain->steps, state_row(p, p->chain->steps - 1), 1, 0);
+        last_cotangent(p, 0, 1, w->g);
+        through_chain(p, 2, labels);
+    }
+}
+
+void fast_part_losses(fast_part *p)
+{
+    fast_worker *w = p->worker;
+    fast_run *r = &w->run;
+    const icd_losses *l = p->losses;
+    size_t bytes = pixels(r) * sizeof(float);
+    const int32_t *labels = p->labels ? p->labels + p->first : NULL;
+    const int32_t *positive_labels = l->positive_labels ? l->positive_labels + p->first : NULL;
+    int kl_images = p->kl && p->first < l->kl_batch ? l->kl_batch - p->first : 0;
+    if (kl_images > p->n)
+        kl_images = p->n;
+    begin(r, p->n, p->n, labels);
+    if (kl_images && !p->last_step_at_hand)
+        langevin_step(p, p->chain->steps, state_row(p, p->chain->steps - 1), 1, 0);
+
+    /* x- = Omega(x_K): one forward and one backward pass serve L_CD and L_opt                                    [ICD:5] */
+    memcpy(fast_value(r, 0, 1), state_row(p, p->chain->steps), (size_t)p->n * bytes);
+    contrastive(p, 1, 1, -1, kl_images > 0, labels);
+    if (kl_images) {
+        r->n = kl_images;
+        kl(p, labels);
+    }
+    begin(r, p->n, p->n, positive_labels);
+    memcpy(fast_value(r, 0, 0), l->positives + (size_t)p->first * pixels(r), (size_t)p->n * bytes);
+    contrastive(p, 0, 0, 1, 0, positive_labels);
+}

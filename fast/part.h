@@ -1,0 +1,49 @@
+/* part.h: the body of Algorithm 1's loop for one part of a batch, in one thread's memory. */
+#ifndef FAST_PART_H
+#define FAST_PART_H
+
+#include "common/engine.h"
+#include "passes.h"
+
+/* One thread's memory, all of it taken before the first step. */
+typedef struct {
+    fast_run run;
+    float *x;                        /* (part,d) the state x_k */
+    float *inside;                   /* (part,d) C_k: 1 where the clamp let a pixel through */
+    float *a;                        /* (part,d) dL_KL/dx_k */
+    float *g;                        /* (part,d) grad E(x_K), where L_opt and L_ent go apart */
+    float *energy, *weight;          /* (n_scales,part) */
+    float *grad[3];                  /* (n_values): of L_CD, L_KL (apart: L_opt, L_ent), by the parameters as used */
+} fast_worker;
+
+/* A part: images first .. first+n-1 of the batch. The arrays are the batch's; the part touches its own rows only. */
+typedef struct {
+    fast_worker *worker;
+    int first, n;
+    const icd_chain *chain;
+    const int32_t *labels;           /* (batch) of the chains, or NULL */
+    float *state;                    /* (keep+1,batch,d): x_{K-keep} .. x_K */
+    int last_step_at_hand;           /* side 0 holds the last step's passes, x and inside its results */
+    /* chain */
+    float *out;                      /* (batch,d) x_K */
+    double *length;                  /* (batch) += |grad E| of every step */
+    int *finite;                     /* (batch) */
+    /* losses */
+    const icd_losses *losses;        /* kl_batch resolved */
+    int kl;                          /* is there an L_KL? */
+    double *energies, *squares;      /* (2,batch): positives, then negatives: E, and what energy_l2 weighs */
+    int32_t *nn_index;               /* (batch) */
+    double *nn_square;               /* (batch) */
+} fast_part;
+
+/* E of n images at x (n,d): energy (n), per_scale (n,n_scales) or NULL, gradient (n,d) or NULL.            [ICD:2.4] */
+void fast_part_energy(fast_worker *w, int n, const float *x, const int32_t *labels, double *energy, double *per_scale,
+                      float *gradient);
+
+/* K Langevin steps.                                                                              [ICD:alg1.8-11] [GL:1] */
+void fast_part_chain(fast_part *p);
+
+/* The gradients of L_CD and L_KL of this part into worker->grad.                          [ICD:5] [ICD:6] [ICD:7] [ICD:8] */
+void fast_part_losses(fast_part *p);
+
+#endif
