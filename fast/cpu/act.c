@@ -2,7 +2,11 @@
 #include "fast/cpu/slots.h"
 #include "fast/cpu/vexp.h"
 
-V_INLINE vec lrelu_1(vec x, vec slope) { return v_select(v_less(v_zero(), x), v_set1(1.0f), slope); }
+/* A NaN has no slope. */
+V_INLINE vec lrelu_1(vec x, vec slope)
+{
+    return v_select(v_less(v_zero(), x), v_set1(1.0f), v_select(v_less_equal(x, v_zero()), slope, x));
+}
 
 /* swish' = s + z s c, swish'' = s c (2 + z (c - s)), c = 1 - s */
 V_INLINE vec act_1(fast_act a, vec x, vec slope)
