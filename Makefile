@@ -15,8 +15,9 @@ EXE     ?= icd
 
 COMMON  := $(patsubst %.c,$(B)/%.o,$(wildcard common/*.c))
 CLI     := $(patsubst %.c,$(B)/%.o,icd.c $(wildcard cli/*.c))
-# ref/ and verify/routes.c are compiled three times: float, double, double complex (see ref/real.h).
-REFSRC  := $(wildcard ref/*.c) verify/routes.c
+# ref/ and verify/routes*.c are compiled three times: float, double, double complex (see ref/real.h).
+ROUTES  := $(wildcard verify/routes*.c)
+REFSRC  := $(wildcard ref/*.c) $(ROUTES)
 REF     := $(foreach r,32 64 complex,$(patsubst %.c,$(B)/real$(r)/%.o,$(REFSRC)))
 # fast/cpu is compiled once per instruction set that the target can have, chosen between at run time (fast/cpu/simd.h).
 TARGET  := $(shell $(CC) $(CFLAGS) -dM -E -x c /dev/null | sed -n 's/^.define __\(x86_64\|aarch64\)__ .*/\1/p')
@@ -26,12 +27,16 @@ ISA_avx2   := -mavx2 -mfma
 ISA_neon   :=
 CPUSRC  := $(wildcard fast/cpu/*.c)
 FAST    := $(patsubst %.c,$(B)/%.o,$(wildcard fast/*.c fast/portable/*.c)) $(foreach i,$(ISAS),$(patsubst %.c,$(B)/$i/%.o,$(CPUSRC)))
-VERIFY  := $(patsubst %.c,$(B)/%.o,$(filter-out verify/routes.c,$(wildcard verify/*.c)))
+VERIFY  := $(patsubst %.c,$(B)/%.o,$(filter-out $(ROUTES),$(wildcard verify/*.c)))
 LIB     := $(B)/libicd.a
 
 # tests/test_ref_*.c see ref/'s own headers and are built once per precision they name in their first line.
-TESTS     := $(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/test_ref_%.c,$(wildcard tests/test_*.c)))
+TESTS     := $(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/test_ref_%.c tests/test_engine%.c,$(wildcard tests/test_*.c)))
 REFTESTS  := $(foreach r,32 64 complex,$(patsubst tests/%.c,$(B)/tests/%_$(r),$(wildcard tests/test_ref_*.c)))
+
+# tests/test_engine*.c hold for every engine, and are built once for each.
+ENGINES     := ref ref64 portable avx2 avx512 neon
+ENGINETESTS := $(foreach e,$(ENGINES),$(patsubst tests/%.c,$(B)/tests/%_$e,$(wildcard tests/test_engine*.c)))
 
 all: $(EXE)
 
@@ -74,9 +79,17 @@ $(B)/tests/test_ref_%_complex: tests/test_ref_%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -DREF_REAL=128 -MMD -MP -o $@ $< $(LIB) $(LIBS)
 
+define per_engine
+$(B)/tests/test_engine_$1 $(B)/tests/test_engine_memory_$1: $(B)/tests/%_$1: tests/%.c $(LIB)
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -DOPEN=icd_engine_$1_open -DREAL_BYTES=$(if $(filter ref64,$1),8,4) \
+	    -DFAST=$(if $(filter ref%,$1),0,1) -MMD -MP -o $$@ $$< $(LIB) $(LIBS)
+endef
+$(foreach e,$(ENGINES),$(eval $(call per_engine,$e)))
+
 CHECKS ?= $(sort $(wildcard tests/check_*.sh))
-check: $(EXE) $(TESTS) $(REFTESTS)
-	@B=$(B) EXE=$(abspath $(EXE)) CC="$(CC)" RUN="$(RUN)" sh tests/run.sh $(TESTS) $(REFTESTS) $(CHECKS)
+check: $(EXE) $(TESTS) $(REFTESTS) $(ENGINETESTS)
+	@B=$(B) EXE=$(abspath $(EXE)) CC="$(CC)" RUN="$(RUN)" sh tests/run.sh $(TESTS) $(REFTESTS) $(ENGINETESTS) $(CHECKS)
 
 # Every comparison of `icd verify`: derivatives by independent routes.
 verify: $(EXE)

@@ -53,6 +53,13 @@ static icd_status fake_gradients(icd_engine *e, const icd_losses *l, icd_loss_st
     return f->fail_gradients ? icd_fail(err, f->fail_gradients, "the fake's gradients") : ICD_OK;
 }
 
+static icd_status fake_step(icd_engine *e, const icd_chain *c, const icd_losses *l, float *out, icd_chain_stats *chain,
+                            icd_loss_stats *loss, icd_err *err)
+{
+    ICD_TRY(fake_chain(e, c, out, chain, err));
+    return chain->finite ? fake_gradients(e, l, loss, err) : ICD_OK;
+}
+
 static icd_status fake_update(icd_engine *e, const icd_update *u, icd_err *err)
 {
     fake *f = (fake *)e;
@@ -96,7 +103,7 @@ static void setup(int classes)
         data.label[i] = (3 * i) % CLASSES;
     memset(&engine, 0, sizeof engine);
     engine.base = (icd_engine){ .name = "fake", .arch = &arch, .real_bytes = 4, .threads = 1, .chain = fake_chain,
-                                .gradients = fake_gradients, .update = fake_update };
+                                .gradients = fake_gradients, .step = fake_step, .update = fake_update };
     engine.finite_chain = engine.finite_loss = 1;
 }
 
