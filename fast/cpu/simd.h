@@ -1,6 +1,7 @@
 /* simd.h: vectors of V_LANES floats: 16 (AVX-512), 8 (AVX2 and FMA) or 4 (NEON); a block of 16 channels is V_BLOCK vectors.
  *
- * vec: floats; veci: int32; vecd: V_LANES/2 doubles; vmask: one truth per lane of vec. Comparisons with a NaN are false.
+ * vec: floats; veci: int32; vecd: V_LANES/2 doubles; vmask: one truth per lane of vec. Comparisons with a NaN are false, save
+ * v_not_less. v_keep(m,a) = a where m, else 0.
  * v_max and v_min give b where either operand is a NaN. v_fma(a,b,c) = a b + c, v_fnma = c - a b, rounded once.
  * v_load and v_store want multiples of the vector's size, v_loadu and v_storeu of 4 bytes; v_load_n reads count <= V_LANES
  * floats and fills with zeros, v_store_n writes as many. Sums over lanes are by halves: lane i + lane i + V_LANES/2, ... */
@@ -49,6 +50,8 @@ V_INLINE vec v_min(vec a, vec b) { return _mm512_min_ps(a, b); }
 V_INLINE vmask v_less(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 V_INLINE vmask v_less_equal(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 V_INLINE vmask v_equal(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+V_INLINE vmask v_not_less(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+V_INLINE vec v_keep(vmask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
 V_INLINE vmask v_and(vmask a, vmask b) { return (vmask)(a & b); }
 V_INLINE vmask v_or(vmask a, vmask b) { return (vmask)(a | b); }
 V_INLINE int v_any(vmask m) { return m != 0; }
@@ -147,6 +150,8 @@ V_INLINE vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 V_INLINE vmask v_less(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 V_INLINE vmask v_less_equal(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
 V_INLINE vmask v_equal(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+V_INLINE vmask v_not_less(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }
+V_INLINE vec v_keep(vmask m, vec a) { return _mm256_and_ps(m, a); }
 V_INLINE vmask v_and(vmask a, vmask b) { return _mm256_and_ps(a, b); }
 V_INLINE vmask v_or(vmask a, vmask b) { return _mm256_or_ps(a, b); }
 V_INLINE int v_any(vmask m) { return _mm256_movemask_ps(m) != 0; }
@@ -252,6 +257,8 @@ V_INLINE vec v_fnma(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
 V_INLINE vmask v_less(vec a, vec b) { return vcltq_f32(a, b); }
 V_INLINE vmask v_less_equal(vec a, vec b) { return vcleq_f32(a, b); }
 V_INLINE vmask v_equal(vec a, vec b) { return vceqq_f32(a, b); }
+V_INLINE vmask v_not_less(vec a, vec b) { return vmvnq_u32(vcltq_f32(a, b)); }
+V_INLINE vec v_keep(vmask m, vec a) { return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(a))); }
 V_INLINE vmask v_and(vmask a, vmask b) { return vandq_u32(a, b); }
 V_INLINE vmask v_or(vmask a, vmask b) { return vorrq_u32(a, b); }
 V_INLINE int v_any(vmask m) { return vmaxvq_u32(m) != 0; }
