@@ -44,7 +44,8 @@ static void multiply(const conv_map *m, gemm_k *k, const float *src, int width, 
     ptrdiff_t to_plane = (ptrdiff_t)m->hd * m->wd * 16;
     for (int o = 0; o < out; o += GEMM_BLOCKS) {
         int blocks = conv_min(GEMM_BLOCKS, out - o), lanes = conv_min(m->cd - (o + blocks - 1) * 16, 16);
-        gemm_panel panel = { blocks, lanes, conv_depth(m->cs), in * taps, k, packed, bias ? bias + o * 16 : NULL, to_plane };
+        gemm_panel panel = { blocks, lanes, conv_depth(m->cs), in * taps, k, packed, bias ? bias + o * 16 : NULL, to_plane,
+            NULL, 0 };
         for (int b = 0, i = 0; b < in; b++)
             for (int t = 0; t < taps; t++, i++) {
                 int tap = m->backward ? taps - 1 - t : t;

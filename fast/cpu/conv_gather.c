@@ -92,7 +92,8 @@ static void multiply(const phase *f, gemm_k *k, int first, int count, const floa
     int step = conv_even(count, GEMM_ROWS), all = m->k * m->k;
     for (int o = 0; o < f->out; o += GEMM_BLOCKS) {
         int blocks = conv_min(GEMM_BLOCKS, f->out - o), lanes = conv_min(m->cd - (o + blocks - 1) * 16, 16);
-        gemm_panel panel = { blocks, lanes, conv_depth(m->cs), f->in * f->taps, k, packed, bias ? bias + o * 16 : NULL, plane };
+        gemm_panel panel = { blocks, lanes, conv_depth(m->cs), f->in * f->taps, k, packed, bias ? bias + o * 16 : NULL, plane,
+            NULL, 0 };
         for (int b = 0, i = 0; b < f->in; b++)
             for (int t = 0; t < f->taps; t++, i++)
                 k[i] = (gemm_k){ (ptrdiff_t)i * count * 16, ((ptrdiff_t)b * all + f->tap[t].tap) * 256 * blocks };

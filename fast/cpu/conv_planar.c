@@ -33,50 +33,74 @@ static void pad(const fast_conv *c, const planar_plan *p, float scale, const flo
         }
 }
 
-/* Where element k of pixel (oy, ox)'s patch lies in the padded image. */
-static ptrdiff_t patch_at(const fast_conv *c, const planar_plan *p, int k, int oy, int ox)
+/* Where the elements kb*16.. of the first pixel's patch lie in the padded image. */
+static void patch_places(const fast_conv *c, const planar_plan *p, int kb, ptrdiff_t at[16])
 {
-    int tap = k % (c->k * c->k), channel = k / (c->k * c->k);
-    return ((ptrdiff_t)channel * p->height + oy * c->s + tap / c->k) * p->pitch + ox * c->s + tap % c->k;
+    int taps = c->k * c->k;
+    for (int i = 0; i < conv_min(16, p->k - kb * 16); i++) {
+        int tap = (kb * 16 + i) % taps, channel = (kb * 16 + i) / taps;
+        at[i] = ((ptrdiff_t)channel * p->height + tap / c->k) * p->pitch + tap % c->k;
+    }
+}
+
+/* 16 pixels at distance s, from and into the padded image. */
+static void read_line(const float *from, int s, float *line)
+{
+    if (s == 1)
+        for (int j = 0; j < 16; j += V_LANES)
+            v_store(line + j, v_loadu(from + j));
+    else
+        for (int j = 0; j < 16; j++)
+            line[j] = from[j * s];
+}
+static void add_line(const float *line, int s, float *to)
+{
+    if (s == 1)
+        for (int j = 0; j < 16; j += V_LANES)
+            v_storeu(to + j, v_add(v_loadu(to + j), v_load(line + j)));
+    else
+        for (int j = 0; j < 16; j++)
+            to[j * s] += line[j];
 }
 
 /* patches[kb][pixel][16] of one image. */
 static void gather(const fast_conv *c, const planar_plan *p, const float *image, float *patches)
 {
-    int pixels = c->ho * c->wo;
-    for (int kb = 0; kb < p->kbs; kb++)
+    float lines[256] __attribute__((aligned(64))), turned[256] __attribute__((aligned(64)));
+    for (int kb = 0; kb < p->kbs; kb++, patches += (ptrdiff_t)c->ho * c->wo * 16) {
+        ptrdiff_t at[16];
+        int count = conv_min(16, p->k - kb * 16);
+        patch_places(c, p, kb, at);
+        memset(lines, 0, sizeof lines);
         for (int oy = 0; oy < c->ho; oy++)
             for (int ox = 0; ox < c->wo; ox += 16) {
-                float lines[256] __attribute__((aligned(64))), turned[256] __attribute__((aligned(64)));
-                for (int k = 0; k < 16; k++) {
-                    const float *from = image + (kb * 16 + k < p->k ? patch_at(c, p, kb * 16 + k, oy, ox) : 0);
-                    for (int j = 0; j < 16; j++)
-                        lines[16 * k + j] = kb * 16 + k < p->k ? from[j * c->s] : 0.0f;
-                }
+                const float *from = image + (ptrdiff_t)oy * c->s * p->pitch + ox * c->s;
+                for (int k = 0; k < count; k++)
+                    read_line(from + at[k], c->s, lines + 16 * k);
                 v_transpose16(lines, 16, turned);
-                memcpy(patches + ((ptrdiff_t)kb * pixels + oy * c->wo + ox) * 16, turned,
-                       (size_t)conv_min(16, c->wo - ox) * 64);
+                memcpy(patches + ((ptrdiff_t)oy * c->wo + ox) * 16, turned, (size_t)conv_min(16, c->wo - ox) * 64);
             }
+    }
 }
 
 /* The adjoint of gather: image += sum over patches. */
 static void scatter(const fast_conv *c, const planar_plan *p, const float *patches, float *image)
 {
-    int pixels = c->ho * c->wo;
-    for (int kb = 0; kb < p->kbs; kb++)
+    float rows[256] __attribute__((aligned(64))), lines[256] __attribute__((aligned(64)));
+    for (int kb = 0; kb < p->kbs; kb++, patches += (ptrdiff_t)c->ho * c->wo * 16) {
+        ptrdiff_t at[16];
+        patch_places(c, p, kb, at);
         for (int oy = 0; oy < c->ho; oy++)
             for (int ox = 0; ox < c->wo; ox += 16) {
-                float rows[256] __attribute__((aligned(64))), lines[256] __attribute__((aligned(64)));
-                int count = conv_min(16, c->wo - ox);
-                memset(rows, 0, sizeof rows);
-                memcpy(rows, patches + ((ptrdiff_t)kb * pixels + oy * c->wo + ox) * 16, (size_t)count * 64);
+                int pixels = conv_min(16, c->wo - ox);
+                memset(rows + 16 * pixels, 0, (size_t)(16 - pixels) * 64);
+                memcpy(rows, patches + ((ptrdiff_t)oy * c->wo + ox) * 16, (size_t)pixels * 64);
                 v_transpose16(rows, 16, lines);
-                for (int k = 0; k < conv_min(16, p->k - kb * 16); k++) {
-                    float *to = image + patch_at(c, p, kb * 16 + k, oy, ox);
-                    for (int j = 0; j < 16; j++)
-                        to[j * c->s] += lines[16 * k + j];
-                }
+                float *to = image + (ptrdiff_t)oy * c->s * p->pitch + ox * c->s;
+                for (int k = 0; k < conv_min(16, p->k - kb * 16); k++)
+                    add_line(lines + 16 * k, c->s, to + at[k]);
             }
+    }
 }
 
 /* Rows of a product over the pixels of one image: every panel, from a to c, both [block][pixel][16]. */
@@ -87,7 +111,8 @@ static void multiply(int pixels, int in, int depth, int out, int channels, gemm_
     int step = conv_even(pixels, GEMM_ROWS);
     for (int o = 0; o < out; o += GEMM_BLOCKS) {
         int blocks = conv_min(GEMM_BLOCKS, out - o), lanes = conv_min(channels - (o + blocks - 1) * 16, 16);
-        gemm_panel panel = { blocks, lanes, depth, in, k, packed, bias ? bias + o * 16 : NULL, plane };
+        gemm_panel panel = { blocks, lanes, depth, in, k, packed, bias ? bias + o * 16 : NULL, plane,
+            NULL, 0 };
         for (int b = 0; b < in; b++)
             k[b] = (gemm_k){ b * plane, (ptrdiff_t)b * 256 * blocks };
         packed += conv_panel_floats(1, in, blocks);

@@ -37,9 +37,13 @@ V_INLINE void finish(const gemm_panel *p, const int vecs, const vec *acc, const 
 V_INLINE void tile(const gemm_panel *p, const int rows, const int vecs, const float *a, const float *add, float *c,
                    const ptrdiff_t *c_at)
 {
+    const float *ahead = p->ahead;
     EACH_ROW(ZERO)
     for (int kb = 0; kb < p->kbs; kb++) {
         const float *x = a + p->k[kb].a, *w = p->w + p->k[kb].w, *end = x + p->depth;
+        if (ahead)
+            for (int i = 0; i < p->ahead_lines; i++, ahead += 16)
+                __builtin_prefetch(ahead, 0, 2);
         while (x < end)
             for (int k = 0; k < 4; k++, x++, w += vecs * V_LANES) {
                 vec wk[VECS];

@@ -35,6 +35,8 @@ typedef struct {
     const float *w;
     const float *bias;       /* [block][16] or NULL */
     ptrdiff_t c_block;       /* floats from a block of c (and add) to the next */
+    const float *ahead;      /* weights wanted later, or NULL: ahead_lines lines per kb are fetched into the L2 cache */
+    int ahead_lines;
 } gemm_panel;
 
 /* Row m of c, and of add (or NULL), begins at c_at[m]; c_at NULL: 16 m. */

@@ -37,15 +37,25 @@ size_t CPU_(winograd_scratch)(const conv_map *m, int tile)
     return chunks * (p.v_chunk + p.m_chunk) + conv_round((size_t)p.in * sizeof(gemm_k) / sizeof(float));
 }
 
-/* Products of one position and panel for the chunks of a group of `count` tiles. */
-static void multiply(const winograd_plan *p, const gemm_panel *panel, int position, int count, const float *v, float *product)
+/* Weights beyond so many kilobytes do not stay in the second-level cache from group to group. */
+enum { FAR_WEIGHTS = 1024 };
+
+/* Products of one position and panel for the chunks of a group of `count` tiles. Far weights of the next position are
+ * fetched meanwhile, a share by each call. */
+static void multiply(const winograd_plan *p, gemm_panel *panel, int position, int count, const float *v, float *product)
 {
     const winograd_grid *g = &p->g;
+    int step = conv_even(g->chunk, GEMM_ROWS), calls = (count + g->chunk - 1) / g->chunk * ((g->chunk + step - 1) / step);
+    int lines = (16 * panel->blocks + calls - 1) / calls, far = p->in * p->out * g->positions > FAR_WEIGHTS;
+    panel->ahead = far ? panel->w + (ptrdiff_t)p->in * 256 * panel->blocks : NULL;
+    panel->ahead_lines = lines;
     for (int first = 0; first < count; first += g->chunk, v += p->v_chunk, product += p->m_chunk) {
-        int tiles = conv_min(g->chunk, count - first), step = conv_even(tiles, GEMM_ROWS);
+        int tiles = conv_min(g->chunk, count - first);
         for (int t = 0; t < tiles; t += step) {
             ptrdiff_t at = position * g->place + t * 16;
             CPU_(gemm)(panel, conv_min(step, tiles - t), v + at, NULL, product + at, NULL);
+            if (far)
+                panel->ahead += (ptrdiff_t)p->in * lines * 16;
         }
     }
 }
@@ -65,7 +75,7 @@ void CPU_(winograd_run)(float *scratch, const conv_map *m, int tile, const float
         const float *w = packed;
         for (int o = 0; o < p.out; o += GEMM_BLOCKS) {
             int blocks = conv_min(GEMM_BLOCKS, p.out - o), lanes = conv_min(m->cd - (o + blocks - 1) * 16, 16);
-            gemm_panel panel = { blocks, 16, conv_depth(m->cs), p.in, k, w, NULL, g->block };
+            gemm_panel panel = { blocks, 16, conv_depth(m->cs), p.in, k, w, NULL, g->block, NULL, 0 };
             for (int b = 0; b < p.in; b++)
                 k[b] = (gemm_k){ b * g->block, (ptrdiff_t)b * 256 * blocks };
             for (int q = 0; q < g->positions; q++, panel.w += (ptrdiff_t)p.in * 256 * blocks)
