@@ -39,7 +39,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 /* The bias with zeros up to whole blocks comes first in the scratch. */
 static size_t padded_bias(const fast_conv *c) { return (size_t)fast_blocks(c->co) * 16; }
 
-size_t CPU_(conv_scratch)(int n, const fast_conv *c)
+static size_t scratch_floats(int n, const fast_conv *c)
 {
     conv_map forward = CPU_(conv_forward)(n, c), backward = CPU_(conv_backward)(n, c);
     size_t floats;
@@ -50,7 +50,16 @@ size_t CPU_(conv_scratch)(int n, const fast_conv *c)
         floats = larger(map_scratch(&forward, c->fwd), map_scratch(&backward, c->bwd_x));
         floats = larger(floats, tile ? CPU_(winograd_bwd_w_scratch)(n, c, tile) : CPU_(gather_bwd_w_scratch)(c));
     }
-    return (padded_bias(c) + floats) * sizeof(float);
+    return padded_bias(c) + floats;
+}
+
+/* Enough for fewer images too: tiles are grouped evenly, so fewer may want a little more. */
+size_t CPU_(conv_scratch)(int n, const fast_conv *c)
+{
+    size_t floats = 0;
+    for (int i = 1; i <= n; i++)
+        floats = larger(floats, scratch_floats(i, c));
+    return floats * sizeof(float);
 }
 
 /* Floats of the forward map's weights; the backward map's follow. */
@@ -96,7 +105,8 @@ void CPU_(conv_fwd)(fast_ctx *ctx, int n, const fast_conv *c, const float *x, co
         map_run(scratch, &forward, c->fwd, x, packed, bias, add, y);
 }
 
-void CPU_(conv_bwd_x)(fast_ctx *ctx, int n, const fast_conv *c, const float *gy, const float *packed, const float *add, float *gx)
+void CPU_(conv_bwd_x)(fast_ctx *ctx, int n, const fast_conv *c, const float *gy, const float *packed, const float *add,
+                      float *gx)
 {
     float *scratch = (float *)ctx->scratch + padded_bias(c);
     conv_map backward = CPU_(conv_backward)(n, c);

@@ -30,7 +30,10 @@ static inline int conv_even(int rows, int most)
 }
 
 /* Panels of weights for `taps` products (taps or positions) of kbs blocks of k each and `blocks` blocks of results. */
-static inline size_t conv_panel_floats(int taps, int kbs, int blocks) { return (size_t)taps * (size_t)kbs * (size_t)blocks * 256; }
+static inline size_t conv_panel_floats(int taps, int kbs, int blocks)
+{
+    return (size_t)taps * (size_t)kbs * (size_t)blocks * 256;
+}
 
 /* out[t][lane] = w[lane*stride + t], t < taps, lane < lanes; 0 in the other lanes up to 16. */
 void CPU_(conv_lanes)(const float *w, size_t stride, int lanes, int taps, float *out);

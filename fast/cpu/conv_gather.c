@@ -152,7 +152,8 @@ size_t CPU_(gather_packed)(const conv_map *m)
 void CPU_(gather_pack)(const conv_map *m, const float *w, float *packed)
 {
     int out = fast_blocks(m->cd), in = fast_blocks(m->cs), taps = m->k * m->k;
-    size_t per_in = (size_t)taps * (size_t)(m->backward ? m->cd : 1), per_out = (size_t)taps * (size_t)(m->backward ? 1 : m->cs);
+    size_t per_in = (size_t)taps * (size_t)(m->backward ? m->cd : 1);
+    size_t per_out = (size_t)taps * (size_t)(m->backward ? 1 : m->cs);
     memset(packed, 0, CPU_(gather_packed)(m) * sizeof *packed);
     for (int o = 0; o < out; o++) {
         int blocks = gemm_panel_blocks(out, o / GEMM_BLOCKS), lanes = conv_min(16, m->cd - o * 16);

@@ -24,7 +24,8 @@ size_t CPU_(gather_bwd_w_scratch)(const fast_conv *c)
 {
     weights_plan p = plan(c);
     size_t panels = (size_t)p.out * (size_t)gemm_panels(p.in);
-    return (size_t)p.in * (size_t)p.block + panels * panel_floats(c) + conv_round((size_t)c->ho * sizeof(gemm_run) / sizeof(float));
+    size_t runs = conv_round((size_t)c->ho * sizeof(gemm_run) / sizeof(float));
+    return (size_t)p.in * (size_t)p.block + panels * panel_floats(c) + runs;
 }
 
 /* One image times scale into phases. */

@@ -88,7 +88,8 @@ enum { OUTER_ROWS = 6 };
         V_UNROLL for (int v = 0; v < vecs; v++) acc##m[v] = v_fma(am, bt[v], acc##m[v]); }
 #define EACH_OUTER_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 
-V_INLINE void outer(const int rows, const int vecs, int runs, const gemm_run *run, int first, ptrdiff_t b_block, int add, float *r)
+V_INLINE void outer(const int rows, const int vecs, int runs, const gemm_run *run, int first, ptrdiff_t b_block, int add,
+                    float *r)
 {
     EACH_OUTER_ROW(OUTER_LOAD)
     for (int i = 0; i < runs; i++) {

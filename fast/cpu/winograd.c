@@ -71,7 +71,8 @@ void CPU_(winograd_run)(float *scratch, const conv_map *m, int tile, const float
     for (int first = 0; first < g->tiles; first += p.group) {
         int count = conv_min(p.group, g->tiles - first);
         for (int t = 0; t < count; t += g->chunk)
-            CPU_(winograd_input)(g, p.in, src, first + t, conv_min(g->chunk, count - t), v + (size_t)(t / g->chunk) * p.v_chunk);
+            CPU_(winograd_input)(g, p.in, src, first + t, conv_min(g->chunk, count - t),
+                                 v + (size_t)(t / g->chunk) * p.v_chunk);
         const float *w = packed;
         for (int o = 0; o < p.out; o += GEMM_BLOCKS) {
             int blocks = conv_min(GEMM_BLOCKS, p.out - o), lanes = conv_min(m->cd - (o + blocks - 1) * 16, 16);

@@ -3,7 +3,7 @@
 #include "fast/cpu/winograd.h"
 #include "fast/cpu/winograd_tile.h"
 
-/* Tiles of a group: both transforms take about 1 MB; if two groups would do, one that sums in registers is better. */
+/* Tiles of a group: both transforms take about 1 MB; one group alone sums in registers throughout. */
 static int group_tiles(const winograd_grid *g, int blocks)
 {
     int fit = (1 << 20) / (g->positions * blocks * 64), least = 64;
