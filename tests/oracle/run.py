@@ -27,6 +27,9 @@ EXE = os.environ.get("EXE", os.path.join(os.path.dirname(os.path.abspath(__file_
 # Relative error allowed; a tensor is measured against its own largest value or `floor` times the largest of its kind,
 # whichever is more: a bias ahead of an instance norm has gradient zero, and rounding there has no scale of its own.
 BOUND = {"ref64": (1e-8, 1e-5), "ref": (1e-3, 1e-2), "cpu": (1e-3, 1e-2)}
+# Where a float engine exceeds its bound, it may err as much as PyTorch's own float32 does there times this: Winograd's
+# convolutions round about four times as much as direct ones, and an ill-conditioned gradient magnifies both alike.
+LIKE_PYTORCH = 10
 
 MNIST, CIFAR, TOY = (1, 28, 28), (3, 32, 32), (2, 1, 1)
 
@@ -301,8 +304,13 @@ def main():
                     print(f"FAILED {c['name']}, {engine}: {e}")
                     continue
                 complaints += vacuous(c, want)
-                complaints += [f"{name}: relative error {error:.2e}, bound {bound:.0e}" for error, name in worst.values()
-                               if not error <= bound]
+                wrong = {k: v for k, v in worst.items() if not v[0] <= bound}
+                if wrong and engine != "ref64":       # an ill-conditioned number: what does PyTorch lose in float32?
+                    lost, _, _ = compare({k: v for k, v in p.witness(torch.float32).items() if k != "cut"}, want, floor)
+                    for k in [k for k in wrong if wrong[k][0] <= LIKE_PYTORCH * lost[k][0]]:
+                        print(f"    {wrong[k][1]}: relative error {wrong[k][0]:.2e}, where PyTorch in float32 has {lost[k][0]:.2e}")
+                        del wrong[k]
+                complaints += [f"{name}: relative error {error:.2e}, bound {bound:.0e}" for error, name in wrong.values()]
                 print(f"{c['name']:34} {engine:12} {100 * cut:4.1f}  " +
                       " ".join(f"{worst.get(k, (float('nan'),))[0]:7.0e}" for k in COLUMNS) + ("  FAILED" if complaints else ""))
                 for line in complaints:
