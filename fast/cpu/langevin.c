@@ -6,6 +6,17 @@
 
 enum { PIXELS = 512 };      /* whose noise is drawn at a time */
 
+/* Fetch the pixels whose noise is being drawn: PHILOX_DRAWS from `at` on, or what there is up to `end`. */
+V_INLINE void fetch(const fast_langevin *l, size_t at, size_t end)
+{
+    for (size_t j = at; j < at + PHILOX_DRAWS && j < end; j += 16) {
+        __builtin_prefetch(l->x + j, 0);
+        if (l->g)
+            __builtin_prefetch(l->g + j, 0);
+        __builtin_prefetch(l->out + j, 1);
+    }
+}
+
 /* z[0..count-1]: the noise of pixels at.. of image i. Returns where it begins in `spare`. */
 static const float *draw(const fast_langevin *l, const philox_stream *s, int i, int at, int count, float *spare)
 {
@@ -16,9 +27,12 @@ static const float *draw(const fast_langevin *l, const philox_stream *s, int i, 
         return spare;
     }
     uint64_t first = l->first + (uint64_t)at;
+    size_t here = (size_t)i * (size_t)l->d + (size_t)at;
     int skip = (int)(first % 4);
-    for (int j = 0; j < skip + count; j += PHILOX_DRAWS)
+    for (int j = 0; j < skip + count; j += PHILOX_DRAWS) {
+        fetch(l, here + (size_t)j, here + (size_t)count);
         philox_normals(s, first / 4 + (uint64_t)(j / 4), spare + j);
+    }
     return spare + skip;
 }
 

@@ -77,6 +77,17 @@ static inline size_t norm_parameters(const norm_span *p, const fast_norm *s, int
     return (size_t)p->channel + (s->per_image ? (size_t)image * (size_t)s->c : 0);
 }
 
+/* How many floats on the next span begins, for the last pass over a span to fetch, where tensors of n images are too large to
+ * be in a cache already; otherwise, and after the last span, 0. */
+static inline size_t norm_ahead(const norm_span *p, const fast_norm *s, int n, int image)
+{
+    const size_t cached = (size_t)4 << 20;
+    int last = image + 1 == n && p->channel + p->channels == s->c;
+    int fetch = !last && (size_t)n * fast_blocked(s->c, s->h, s->w) > cached;
+    return fetch ? 16 * (size_t)p->blocks * (size_t)s->h * (size_t)s->w : 0;
+}
+V_INLINE void norm_fetch(const float *x, size_t ahead) { __builtin_prefetch(x + ahead, 0, 2); }
+
 /* 1/sd of channel c of the span, whose statistics are `stats`. */
 static inline float norm_rstd(const norm_span *p, const fast_norm *s, const float *stats, int c)
 {

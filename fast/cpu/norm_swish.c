@@ -43,9 +43,11 @@ static void statistics(const norm_span *p, int hw, const float *x, float *stats)
 
 /* ---- forward: z = slope (x - mean) + bias ---- */
 
-V_INLINE void chunk_fwd(int count, const float *x, const float *add, float *y, float *d, vec mean, vec slope, vec bias)
+V_INLINE void chunk_fwd(int count, size_t ahead, const float *x, const float *add, float *y, float *d, vec mean, vec slope,
+                        vec bias)
 {
     for (int i = 0; i < 16 * count; i += 16) {
+        norm_fetch(x + i, ahead);
         vec z = v_fma(v_sub(v_load(x + i), mean), slope, bias);
         v_logistic_pair g = v_logistic(z);
         vec swish = v_mul(z, g.s);
@@ -61,7 +63,7 @@ void CPU_(norm_swish_fwd)(fast_ctx *ctx, int n, const fast_norm *s, const float 
     norm_span p = norm_spans(ctx, s);
     for (int i = 0; i < n; i++)
         for (int more = norm_begin(&p, s, 0); more; more = norm_next(&p, s)) {
-            size_t at = norm_offset(&p, s, i), parameters = norm_parameters(&p, s, i);
+            size_t at = norm_offset(&p, s, i), ahead = norm_ahead(&p, s, n, i), parameters = norm_parameters(&p, s, i);
             float *stats = norm_stats(&p, s, saved, i), *const *coef = p.coef;
             if (s->groups)
                 statistics(&p, hw, x + at, stats);
@@ -71,7 +73,7 @@ void CPU_(norm_swish_fwd)(fast_ctx *ctx, int n, const fast_norm *s, const float 
             }
             norm_fill_lanes(&p, s, stats, gain + parameters, bias + parameters);
             NORM_EACH_CHUNK(k, &p, hw)
-                chunk_fwd(k.count, x + at + k.at, add ? add + at + k.at : NULL, y + at + k.at, saved->d + at + k.at,
+                chunk_fwd(k.count, ahead, x + at + k.at, add ? add + at + k.at : NULL, y + at + k.at, saved->d + at + k.at,
                           v_load(coef[NORM_MEAN] + k.lane), v_load(coef[NORM_SLOPE] + k.lane),
                           v_load(coef[NORM_BIAS] + k.lane));
             float *last = saved->d + at + (size_t)(p.blocks - 1) * (size_t)hw * 16;
@@ -81,10 +83,13 @@ void CPU_(norm_swish_fwd)(fast_ctx *ctx, int n, const fast_norm *s, const float 
 
 /* ---- backward: with gz = d gy and e = x - mean, gx = slope gz - mean(slope gz) - e mean(slope gz e)/sd^2 ---- */
 
-V_INLINE void chunk_bwd(int count, const float *x, const float *d, const float *gy, float *gx, vec mean, vec slope, vec plain,
-                        vec cross)
+V_INLINE void chunk_bwd(int count, size_t ahead, const float *x, const float *d, const float *gy, float *gx, vec mean,
+                        vec slope, vec plain, vec cross)
 {
     for (int i = 0; i < 16 * count; i += 16) {
+        norm_fetch(x + i, ahead);
+        norm_fetch(d + i, ahead);
+        norm_fetch(gy + i, ahead);
         vec gz = v_mul(v_load(d + i), v_load(gy + i));
         vec rest = v_fma(v_sub(v_load(x + i), mean), cross, plain);
         v_store(gx + i, v_fma(slope, gz, rest));
@@ -100,7 +105,7 @@ void CPU_(norm_swish_bwd)(fast_ctx *ctx, int n, const fast_norm *s, const float 
     double m = (double)p.wide * hw;
     for (int i = 0; i < n; i++)
         for (int more = norm_begin(&p, s, 0); more; more = norm_next(&p, s)) {
-            size_t at = norm_offset(&p, s, i), parameters = norm_parameters(&p, s, i);
+            size_t at = norm_offset(&p, s, i), ahead = norm_ahead(&p, s, n, i), parameters = norm_parameters(&p, s, i);
             const float *stats = norm_stats(&p, s, saved, i), *d = saved->d + at;
             float *const *coef = p.coef;
             norm_fill_lanes(&p, s, stats, gain + parameters, NULL);
@@ -114,8 +119,9 @@ void CPU_(norm_swish_bwd)(fast_ctx *ctx, int n, const fast_norm *s, const float 
                 norm_fill(&p, NORM_B, c, -norm_group_weighted(&p, 1, NORM_SLOPE, c) / m * r * r);
             }
             NORM_EACH_CHUNK(k, &p, hw)
-                chunk_bwd(k.count, x + at + k.at, d + k.at, gy + at + k.at, gx + at + k.at, v_load(coef[NORM_MEAN] + k.lane),
-                          v_load(coef[NORM_SLOPE] + k.lane), v_load(coef[NORM_A] + k.lane), v_load(coef[NORM_B] + k.lane));
+                chunk_bwd(k.count, ahead, x + at + k.at, d + k.at, gy + at + k.at, gx + at + k.at,
+                          v_load(coef[NORM_MEAN] + k.lane), v_load(coef[NORM_SLOPE] + k.lane), v_load(coef[NORM_A] + k.lane),
+                          v_load(coef[NORM_B] + k.lane));
             double weight = scale ? scale[i] : 1;
             for (int c = 0; ggain && c < p.channels; c++)
                 ggain[parameters + (size_t)c] += (float)(weight * p.sum[1][c] * norm_rstd(&p, s, stats, c));
@@ -126,10 +132,12 @@ void CPU_(norm_swish_bwd)(fast_ctx *ctx, int n, const fast_norm *s, const float 
 
 /* ---- tangent: y_t = d slope (x_t - mean(x_t) - e mean(x_t e)/sd^2) ---- */
 
-V_INLINE void chunk_tan(int count, const float *x, const float *d, const float *x_t, const float *add_t, float *y_t, vec mean,
-                        vec slope, vec mean_t, vec cross)
+V_INLINE void chunk_tan(int count, size_t ahead, const float *x, const float *d, const float *x_t, const float *add_t,
+                        float *y_t, vec mean, vec slope, vec mean_t, vec cross)
 {
     for (int i = 0; i < 16 * count; i += 16) {
+        norm_fetch(x + i, ahead);
+        norm_fetch(x_t + i, ahead);
         vec centred = v_fma(v_sub(v_load(x + i), mean), cross, v_sub(v_load(x_t + i), mean_t));
         vec scaled = v_mul(centred, slope);
         v_store(y_t + i, add_t ? v_fma(scaled, v_load(d + i), v_load(add_t + i)) : v_mul(scaled, v_load(d + i)));
@@ -143,15 +151,15 @@ void CPU_(norm_swish_tan)(fast_ctx *ctx, int n, const fast_norm *s, const float 
     norm_span p = norm_spans(ctx, s);
     for (int i = 0; i < n; i++)
         for (int more = norm_begin(&p, s, 0); more; more = norm_next(&p, s)) {
-            size_t at = norm_offset(&p, s, i);
+            size_t at = norm_offset(&p, s, i), ahead = norm_ahead(&p, s, n, i);
             const float *stats = norm_stats(&p, s, saved, i);
             float *const *coef = p.coef;
             norm_fill_lanes(&p, s, stats, gain + norm_parameters(&p, s, i), NULL);
             if (s->groups)
                 norm_tangent_sums(&p, hw, stats, x + at, x_t + at);
             NORM_EACH_CHUNK(k, &p, hw)
-                chunk_tan(k.count, x + at + k.at, saved->d + at + k.at, x_t + at + k.at, add_t ? add_t + at + k.at : NULL,
-                          y_t + at + k.at, v_load(coef[NORM_MEAN] + k.lane), v_load(coef[NORM_SLOPE] + k.lane),
-                          v_load(coef[NORM_A] + k.lane), v_load(coef[NORM_B] + k.lane));
+                chunk_tan(k.count, ahead, x + at + k.at, saved->d + at + k.at, x_t + at + k.at,
+                          add_t ? add_t + at + k.at : NULL, y_t + at + k.at, v_load(coef[NORM_MEAN] + k.lane),
+                          v_load(coef[NORM_SLOPE] + k.lane), v_load(coef[NORM_A] + k.lane), v_load(coef[NORM_B] + k.lane));
         }
 }

@@ -46,9 +46,12 @@ V_INLINE void chunk_first(int count, const float *x, const float *d, const float
 }
 
 /* hx = slope hx + C0 + C1 e + C2 (x_t - A) */
-V_INLINE void chunk_second(int count, const float *x, const float *x_t, float *hx, lane_coefs c, vec c0, vec c1, vec c2)
+V_INLINE void chunk_second(int count, size_t ahead, const float *x, const float *x_t, float *hx, lane_coefs c, vec c0, vec c1,
+                           vec c2)
 {
     for (int i = 0; i < 16 * count; i += 16) {
+        norm_fetch(x + i, ahead);
+        norm_fetch(x_t + i, ahead);
         vec rest = v_fma(v_sub(v_load(x + i), c.mean), c1, v_fma(v_sub(v_load(x_t + i), c.a), c2, c0));
         v_store(hx + i, v_fma(c.slope, v_load(hx + i), rest));
     }
@@ -75,7 +78,7 @@ void CPU_(norm_swish_bwd2)(fast_ctx *ctx, int n, const fast_norm *s, const float
     norm_span p = norm_spans(ctx, s);
     for (int i = 0; i < n; i++)
         for (int more = norm_begin(&p, s, 0); more; more = norm_next(&p, s)) {
-            size_t at = norm_offset(&p, s, i), parameters = norm_parameters(&p, s, i);
+            size_t at = norm_offset(&p, s, i), ahead = norm_ahead(&p, s, n, i), parameters = norm_parameters(&p, s, i);
             const float *stats = norm_stats(&p, s, saved, i);
             norm_fill_lanes(&p, s, stats, gain + parameters, bias + parameters);
             if (s->groups) {
@@ -88,7 +91,7 @@ void CPU_(norm_swish_bwd2)(fast_ctx *ctx, int n, const fast_norm *s, const float
             if (s->groups)
                 group_coefs(&p, hw, stats);
             NORM_EACH_CHUNK(k, &p, hw)
-                chunk_second(k.count, x + at + k.at, x_t + at + k.at, hx + at + k.at, coefs(&p, k.lane),
+                chunk_second(k.count, ahead, x + at + k.at, x_t + at + k.at, hx + at + k.at, coefs(&p, k.lane),
                              v_load(p.coef[NORM_C0] + k.lane), v_load(p.coef[NORM_C1] + k.lane),
                              v_load(p.coef[NORM_C2] + k.lane));
             for (int c = 0; ggain && c < p.channels; c++)

@@ -76,7 +76,7 @@ V_INLINE void v_store_interleaved(float *p, vec a, vec b)
 #endif
 
 /* A stream of draws, ready to use: what does not change from block to block (common/rng.c, block and icd_philox). */
-enum { PHILOX_ROUNDS = 10, PHILOX_BLOCKS = V_LANES / 2, PHILOX_DRAWS = 4 * PHILOX_BLOCKS };
+enum { PHILOX_ROUNDS = 10, PHILOX_WAYS = 2, PHILOX_DRAWS = PHILOX_WAYS * 2 * V_LANES };
 typedef struct { v64 sample, iteration, rest, key[PHILOX_ROUNDS][2]; } philox_stream;
 
 static inline philox_stream philox_begin(uint64_t seed, uint64_t iteration, uint32_t purpose, uint32_t sample)
@@ -132,23 +132,32 @@ V_INLINE void philox_cos_sin(veci r, vec *c, vec *s)
     *s = vi_bits(vi_xor(vi_xor(v_bits(sine), swap), vi_and(r, sign)));
 }
 
-/* z (PHILOX_DRAWS): the normals of blocks first, first + 1, ... */
+/* z (PHILOX_DRAWS): the normals of blocks first, first + 1, ... Two vectors of blocks go side by side, each being one long
+ * chain of dependent operations. */
 V_INLINE void philox_normals(const philox_stream *s, uint64_t first, float *z)
 {
-    v64 c0 = v64_add(v64_set1(first), v64_count()), c1 = s->sample, c2 = s->iteration;
-    v64 c3 = v64_xor(s->rest, v64_shift_left(v64_shift_right(c0, 32), 16));
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        v64 p0 = v64_mul_low(c0, v64_set1(0xD2511F53u)), p1 = v64_mul_low(c2, v64_set1(0xCD9E8D57u));
-        c0 = v64_xor(v64_xor(v64_high(p1), c1), s->key[round][0]);
-        c2 = v64_xor(v64_xor(v64_high(p0), c3), s->key[round][1]);
-        c1 = p1;
-        c3 = p0;
+    v64 c[PHILOX_WAYS][4];
+    for (int w = 0; w < PHILOX_WAYS; w++) {
+        c[w][0] = v64_add(v64_set1(first + (uint64_t)(w * V_LANES / 2)), v64_count());
+        c[w][1] = s->sample;
+        c[w][2] = s->iteration;
+        c[w][3] = v64_xor(s->rest, v64_shift_left(v64_shift_right(c[w][0], 32), 16));
     }
-    vec u = v_add(v_mul(vi_unsigned_float(v64_pair(c0, c2)), v_set1(0x1p-32f)), v_set1(0x1p-33f));
-    vec l = philox_minus_log(u), two = v_add(l, l), c, sine;
-    vec radius = v_sqrt(v_select(v_less(two, v_zero()), v_zero(), two));
-    philox_cos_sin(v64_pair(c1, c3), &c, &sine);
-    v_store_interleaved(z, v_mul(radius, c), v_mul(radius, sine));
+    for (int round = 0; round < PHILOX_ROUNDS; round++)
+        for (int w = 0; w < PHILOX_WAYS; w++) {
+            v64 p0 = v64_mul_low(c[w][0], v64_set1(0xD2511F53u)), p1 = v64_mul_low(c[w][2], v64_set1(0xCD9E8D57u));
+            c[w][0] = v64_xor(v64_xor(v64_high(p1), c[w][1]), s->key[round][0]);
+            c[w][2] = v64_xor(v64_xor(v64_high(p0), c[w][3]), s->key[round][1]);
+            c[w][1] = p1;
+            c[w][3] = p0;
+        }
+    for (int w = 0; w < PHILOX_WAYS; w++) {
+        vec u = v_add(v_mul(vi_unsigned_float(v64_pair(c[w][0], c[w][2])), v_set1(0x1p-32f)), v_set1(0x1p-33f));
+        vec l = philox_minus_log(u), two = v_add(l, l), cosine, sine;
+        vec radius = v_sqrt(v_select(v_less(two, v_zero()), v_zero(), two));
+        philox_cos_sin(v64_pair(c[w][1], c[w][3]), &cosine, &sine);
+        v_store_interleaved(z + 2 * w * V_LANES, v_mul(radius, cosine), v_mul(radius, sine));
+    }
 }
 
 #endif

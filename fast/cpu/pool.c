@@ -111,50 +111,89 @@ void CPU_(avgpool_bwd)(fast_ctx *ctx, int images, int h, int w, int lanes, const
 
 /* ---- maximum. x (2 rows of w pixels) -> y, which (w/2 pixels) ---- */
 
-/* Whether e takes the place of the largest so far: it is larger, or the first NaN. */
-static inline int takes(float e, float largest) { return (e > largest) | ((e != e) & (largest == largest)); }
+/* Whether the largest so far stays, before e: it is no smaller, or a NaN. */
+static inline int stays(float largest, float e) { return (e <= largest) | (largest != largest); }
+V_INLINE vmask v_stays(vec largest, vec e) { return v_or(v_less_equal(e, largest), v_nan(largest)); }
 
-V_INLINE void largest_row(int w, int lanes, const float *x, float *y, uint8_t *which)
+static void largest_row16(int w, const float *x, float *y, uint8_t *which)
 {
-    const float *below = x + w * lanes;
-    for (int o = 0; o < w / 2; o++)
-        for (int l = 0; l < lanes; l++) {
-            int at = 2 * o * lanes + l;
-            float e[4] = { x[at], x[at + lanes], below[at], below[at + lanes] }, largest = e[0];
-            int place = 0;
+    for (int o = 0; o < w / 2; o++, x += 32, y += 16, which += 16) {
+        int32_t places[16];
+        for (int v = 0; v < 16; v += V_LANES) {
+            const float *below = x + 16 * w;
+            vec e[4] = { v_load(x + v), v_load(x + 16 + v), v_load(below + v), v_load(below + 16 + v) }, largest = e[0];
+            veci place = vi_set1(0);
             for (int k = 1; k < 4; k++) {
-                int better = takes(e[k], largest);
-                largest = better ? e[k] : largest;
-                place = better ? k : place;
+                vmask same = v_stays(largest, e[k]);
+                largest = v_select(same, largest, e[k]);
+                place = vi_select(same, place, vi_set1(k));
             }
-            y[o * lanes + l] = largest;
-            which[o * lanes + l] = (uint8_t)place;
+            v_store(y + v, largest);
+            vi_storeu(places + v, place);
         }
+        for (int l = 0; l < 16; l++)
+            which[l] = (uint8_t)places[l];
+    }
 }
-V_INLINE void gather_row(int w, int lanes, const uint8_t *which, const float *x, float *y)
+
+static void largest_row1(int w, const float *x, float *y, uint8_t *which)
 {
-    const float *below = x + w * lanes;
-    for (int o = 0; o < w / 2; o++)
-        for (int l = 0; l < lanes; l++) {
-            int at = 2 * o * lanes + l, k = which[o * lanes + l];
-            float above = k & 1 ? x[at + lanes] : x[at], under = k & 1 ? below[at + lanes] : below[at];
-            y[o * lanes + l] = k & 2 ? under : above;
-        }
+    for (int o = 0; o < w / 2; o++, x += 2) {
+        float e[4] = { x[0], x[1], x[w], x[w + 1] };
+        int place = 0;
+        for (int k = 1; k < 4; k++)
+            place = stays(e[place], e[k]) ? place : k;
+        y[o] = e[place];
+        which[o] = (uint8_t)place;
+    }
 }
-V_INLINE void scatter_row(int w, int lanes, const uint8_t *which, const float *gy, float *gx)
+
+/* Places 0..3 as floats, to compare with. */
+V_INLINE void places16(const uint8_t *which, float *place)
 {
-    float *below = gx + w * lanes;
-    for (int o = 0; o < w / 2; o++)
-        for (int l = 0; l < lanes; l++) {
-            int at = 2 * o * lanes + l, k = which[o * lanes + l];
-            float g = gy[o * lanes + l];
-            gx[at] = k == 0 ? g : 0;
-            gx[at + lanes] = k == 1 ? g : 0;
-            below[at] = k == 2 ? g : 0;
-            below[at + lanes] = k == 3 ? g : 0;
+    for (int l = 0; l < 16; l++)
+        place[l] = (float)which[l];
+}
+
+static void gather_row16(int w, const uint8_t *which, const float *x, float *y)
+{
+    for (int o = 0; o < w / 2; o++, x += 32, y += 16, which += 16) {
+        float place[16];
+        places16(which, place);
+        for (int v = 0; v < 16; v += V_LANES) {
+            vec k = v_loadu(place + v), e = v_load(x + v);
+            e = v_select(v_equal(k, v_set1(1.0f)), v_load(x + 16 + v), e);
+            e = v_select(v_equal(k, v_set1(2.0f)), v_load(x + 16 * w + v), e);
+            v_store(y + v, v_select(v_equal(k, v_set1(3.0f)), v_load(x + 16 * w + 16 + v), e));
         }
-    for (int l = 0; w % 2 && l < lanes; l++)
-        gx[(w - 1) * lanes + l] = below[(w - 1) * lanes + l] = 0;
+    }
+}
+static void gather_row1(int w, const uint8_t *which, const float *x, float *y)
+{
+    for (int o = 0; o < w / 2; o++)
+        y[o] = x[2 * o + which[o] / 2 * w + which[o] % 2];
+}
+
+/* gx: both rows, in full. */
+static void scatter_row16(int w, const uint8_t *which, const float *gy, float *gx)
+{
+    for (int o = 0; o < w / 2; o++) {
+        float place[16];
+        places16(which + 16 * o, place);
+        for (int v = 0; v < 16; v += V_LANES)
+            for (int k = 0; k < 4; k++) {
+                vmask here = v_equal(v_loadu(place + v), v_set1((float)k));
+                v_store(gx + 16 * (k / 2 * w + 2 * o + k % 2) + v, v_keep(here, v_load(gy + 16 * o + v)));
+            }
+    }
+    for (int r = 0; w % 2 && r < 2; r++)
+        memset(gx + 16 * (r * w + w - 1), 0, 16 * sizeof *gx);
+}
+static void scatter_row1(int w, const uint8_t *which, const float *gy, float *gx)
+{
+    memset(gx, 0, 2 * (size_t)w * sizeof *gx);
+    for (int o = 0; o < w / 2; o++)
+        gx[2 * o + which[o] / 2 * w + which[o] % 2] = gy[o];
 }
 
 void CPU_(maxpool_fwd)(fast_ctx *ctx, int images, int h, int w, int lanes, const float *x, float *y, uint8_t *which)
@@ -164,9 +203,9 @@ void CPU_(maxpool_fwd)(fast_ctx *ctx, int images, int h, int w, int lanes, const
     for (int i = 0; i < images; i++, x += (size_t)(h % 2) * row)
         for (int o = 0; o < h / 2; o++, x += 2 * row, y += row_out, which += row_out) {
             if (lanes == 16)
-                largest_row(w, 16, x, y, which);
+                largest_row16(w, x, y, which);
             else
-                largest_row(w, 1, x, y, which);
+                largest_row1(w, x, y, which);
         }
 }
 
@@ -177,9 +216,9 @@ void CPU_(maxpool_tan)(fast_ctx *ctx, int images, int h, int w, int lanes, const
     for (int i = 0; i < images; i++, x_t += (size_t)(h % 2) * row)
         for (int o = 0; o < h / 2; o++, x_t += 2 * row, y_t += row_out, which += row_out) {
             if (lanes == 16)
-                gather_row(w, 16, which, x_t, y_t);
+                gather_row16(w, which, x_t, y_t);
             else
-                gather_row(w, 1, which, x_t, y_t);
+                gather_row1(w, which, x_t, y_t);
         }
 }
 
@@ -190,9 +229,9 @@ void CPU_(maxpool_bwd)(fast_ctx *ctx, int images, int h, int w, int lanes, const
     for (int i = 0; i < images; i++) {
         for (int o = 0; o < h / 2; o++, gx += 2 * row, gy += row_out, which += row_out) {
             if (lanes == 16)
-                scatter_row(w, 16, which, gy, gx);
+                scatter_row16(w, which, gy, gx);
             else
-                scatter_row(w, 1, which, gy, gx);
+                scatter_row1(w, which, gy, gx);
         }
         memset(gx, 0, (size_t)(h % 2) * row * sizeof *gx);
         gx += (size_t)(h % 2) * row;

@@ -51,6 +51,7 @@ V_INLINE vmask v_less(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ
 V_INLINE vmask v_less_equal(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 V_INLINE vmask v_equal(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 V_INLINE vmask v_not_less(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+V_INLINE vmask v_nan(vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 V_INLINE vec v_keep(vmask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
 V_INLINE vmask v_and(vmask a, vmask b) { return (vmask)(a & b); }
 V_INLINE vmask v_or(vmask a, vmask b) { return (vmask)(a | b); }
@@ -151,6 +152,7 @@ V_INLINE vmask v_less(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 V_INLINE vmask v_less_equal(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
 V_INLINE vmask v_equal(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
 V_INLINE vmask v_not_less(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }
+V_INLINE vmask v_nan(vec a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
 V_INLINE vec v_keep(vmask m, vec a) { return _mm256_and_ps(m, a); }
 V_INLINE vmask v_and(vmask a, vmask b) { return _mm256_and_ps(a, b); }
 V_INLINE vmask v_or(vmask a, vmask b) { return _mm256_or_ps(a, b); }
@@ -258,6 +260,7 @@ V_INLINE vmask v_less(vec a, vec b) { return vcltq_f32(a, b); }
 V_INLINE vmask v_less_equal(vec a, vec b) { return vcleq_f32(a, b); }
 V_INLINE vmask v_equal(vec a, vec b) { return vceqq_f32(a, b); }
 V_INLINE vmask v_not_less(vec a, vec b) { return vmvnq_u32(vcltq_f32(a, b)); }
+V_INLINE vmask v_nan(vec a) { return vmvnq_u32(vceqq_f32(a, a)); }
 V_INLINE vec v_keep(vmask m, vec a) { return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(a))); }
 V_INLINE vmask v_and(vmask a, vmask b) { return vandq_u32(a, b); }
 V_INLINE vmask v_or(vmask a, vmask b) { return vorrq_u32(a, b); }
