@@ -1,7 +1,8 @@
 /* attention.c: o = softmax(q . k) v by blocks of ROWS queries: rows x keys logits at a time.       [ICD:table5.attn] [ANA:nets]
  *
  * Every product is one routine (multiply): lanes run along channels in blocked tensors, and along keys in the transposed
- * copies of k and v (channels, keys), whose rows, like those of the logits, are filled up to a multiple of 16 keys. */
+ * copies of k and v (channels, keys), whose rows, like those of the logits, are filled up to a multiple of 16 keys and lie
+ * an odd number of cache lines apart (stride), so that a column of them does not fall into a few sets of the cache. */
 #include <math.h>
 
 #include "fast/cpu/lanes.h"
@@ -12,6 +13,7 @@ enum { ROWS = 32, DEPTH = 128 };
 enum { TILE_ROWS = 4, TILE_BLOCKS = V_BLOCK == 1 ? 4 : 1 };
 
 static int up16(int a) { return (a + 15) / 16 * 16; }
+static int stride(int keys) { return up16(keys) | 16; }
 
 /* A matrix: element (i,k) of the left factor is at p[i*row + k*col]; of the right factor and the product, 16 lanes b of row
  * i are at p[i*row + b*col]. */
@@ -72,20 +74,20 @@ static void multiply(int rows, int blocks, int depth, factor a, factor b, produc
 
 enum { LOGITS = 4 };
 typedef struct {
-    int keys;                               /* sk, up to a multiple of 16 */
-    float *k, *k_t, *v, *v_t;               /* (16 blocks, keys) */
+    int keys, row;                          /* sk, up to a multiple of 16; stride(sk) */
+    float *k, *k_t, *v, *v_t;               /* (16 blocks, row) */
     float *q, *q_t, *go, *ho;               /* (ROWS, 16 blocks) */
-    float *logits[LOGITS];                  /* (ROWS, keys) */
+    float *logits[LOGITS];                  /* (ROWS, row) */
 } work;
 
 static work lay_out(const fast_attn *s, void *scratch, size_t *floats)
 {
-    size_t keys = (size_t)up16(s->sk), dk = (size_t)up16(s->dk), dv = (size_t)up16(s->dv), used = 0;
-    work w = { .keys = up16(s->sk) };
+    size_t row = (size_t)stride(s->sk), dk = (size_t)up16(s->dk), dv = (size_t)up16(s->dv), used = 0;
+    work w = { .keys = up16(s->sk), .row = stride(s->sk) };
     float **const part[] = { &w.k, &w.k_t, &w.v, &w.v_t, &w.q, &w.q_t, &w.go, &w.ho,
                              &w.logits[0], &w.logits[1], &w.logits[2], &w.logits[3] };
-    const size_t count[] = { dk * keys, dk * keys, dv * keys, dv * keys, ROWS * dk, ROWS * dk, ROWS * dv, ROWS * dv,
-                             ROWS * keys, ROWS * keys, ROWS * keys, ROWS * keys };
+    const size_t count[] = { dk * row, dk * row, dv * row, dv * row, ROWS * dk, ROWS * dk, ROWS * dv, ROWS * dv,
+                             ROWS * row, ROWS * row, ROWS * row, ROWS * row };
     for (int i = 0; i < 8 + LOGITS; i++) {
         *part[i] = scratch ? (float *)scratch + used : NULL;
         used += count[i];
@@ -102,10 +104,10 @@ size_t CPU_(attn_scratch)(const fast_attn *s)
     return floats * sizeof(float);
 }
 
-/* x (blocks, places, 16) -> out (16 blocks, up16(places)), the rest 0. */
+/* x (blocks, places, 16) -> out (16 blocks, stride(places)), 0 where it is filled up. */
 static void transpose(int c, int places, const float *x, float *out)
 {
-    size_t row = (size_t)up16(places);
+    size_t row = (size_t)stride(places);
     for (int k = 0; k < c; k += 16, x += 16 * (size_t)places, out += 16 * row)
         for (int j = 0; j < places; j += 16) {
             float from[256] = { 0 }, to[256];
@@ -126,16 +128,16 @@ static void take_rows(int c, int places, int first, int count, const float *x, f
 }
 
 /* out (rows, keys) (+)= inner products over c channels of rows of a with places of b, transposed. */
-static void inner(int rows, int c, int keys, const float *a, const float *b, float *out, int add)
+static void inner(const work *w, int rows, int c, const float *a, const float *b, float *out, int add)
 {
-    factor left = { a, (size_t)up16(c), 1 }, right = { b, (size_t)keys, 16 };
-    multiply(rows, keys / 16, c, left, right, (product){ out, (size_t)keys, 16 }, add);
+    factor left = { a, (size_t)up16(c), 1 }, right = { b, (size_t)w->row, 16 };
+    multiply(rows, w->keys / 16, c, left, right, (product){ out, (size_t)w->row, 16 }, add);
 }
 
 /* Places first .. of a (c,sq) (+)= sum over places j of weight (rows, keys) b (c,sk). */
 static void gather(int rows, int c, const fast_attn *s, const float *weight, const float *b, float *a, int first, int add)
 {
-    factor left = { weight, (size_t)up16(s->sk), 1 }, right = { b, 16, 16 * (size_t)s->sk };
+    factor left = { weight, (size_t)stride(s->sk), 1 }, right = { b, 16, 16 * (size_t)s->sk };
     product out = { a + 16 * (size_t)first, 16, 16 * (size_t)s->sq };
     multiply(rows, fast_blocks(c), s->sk, left, right, out, add);
 }
@@ -143,7 +145,7 @@ static void gather(int rows, int c, const fast_attn *s, const float *weight, con
 /* b (c,sk) (+)= sum over the rows i of weight (rows, keys) a (c,sq), places first .. */
 static void scatter(int rows, int c, const fast_attn *s, const float *weight, const float *a, int first, float *b, int add)
 {
-    factor left = { weight, 1, (size_t)up16(s->sk) }, right = { a + 16 * (size_t)first, 16, 16 * (size_t)s->sq };
+    factor left = { weight, 1, (size_t)stride(s->sk) }, right = { a + 16 * (size_t)first, 16, 16 * (size_t)s->sq };
     multiply(s->sk, fast_blocks(c), rows, left, right, (product){ b, 16, 16 * (size_t)s->sk }, add);
 }
 
@@ -215,17 +217,17 @@ static void row_project(int keys, const float *p, float *g)
 static void logits(const fast_attn *s, const work *w, int first, int count, const float *q, float *out)
 {
     take_rows(s->dk, s->sq, first, count, q, w->q);
-    inner(count, s->dk, w->keys, w->q, w->k, out, 0);
+    inner(w, count, s->dk, w->q, w->k, out, 0);
     for (int i = 0; i < count; i++)
         for (int j = s->sk; j < w->keys; j++)
-            out[i * w->keys + j] = -INFINITY;
+            out[i * w->row + j] = -INFINITY;
 }
 
 static void weights(const fast_attn *s, const work *w, int first, int count, const float *q, const float *rows, float *out)
 {
     logits(s, w, first, count, q, out);
     for (int i = 0; i < count; i++)
-        row_weights(w->keys, out + (size_t)i * (size_t)w->keys, rows + 2 * (size_t)(first + i));
+        row_weights(w->keys, out + (size_t)i * (size_t)w->row, rows + 2 * (size_t)(first + i));
 }
 
 /* Floats of one image. */
@@ -242,7 +244,7 @@ void CPU_(attn_fwd)(fast_ctx *ctx, int n, const fast_attn *s, const float *q, co
             int count = s->sq - at < ROWS ? s->sq - at : ROWS;
             logits(s, &w, at, count, q, p);
             for (int i = 0; i < count; i++)
-                row_softmax(w.keys, p + (size_t)i * (size_t)w.keys, rows + 2 * (size_t)(at + i));
+                row_softmax(w.keys, p + (size_t)i * (size_t)w.row, rows + 2 * (size_t)(at + i));
             gather(count, s->dv, s, p, v, o, at, 0);
         }
         clear_lanes(s->dv, s->sq, o);
@@ -266,9 +268,9 @@ void CPU_(attn_bwd)(fast_ctx *ctx, int n, const fast_attn *s, const float *q, co
             int count = s->sq - at < ROWS ? s->sq - at : ROWS;
             weights(s, &w, at, count, q, rows, p);
             take_rows(s->dv, s->sq, at, count, go, w.go);
-            inner(count, s->dv, w.keys, w.go, w.v, g, 0);
+            inner(&w, count, s->dv, w.go, w.v, g, 0);
             for (int i = 0; i < count; i++)
-                row_project(w.keys, p + (size_t)i * (size_t)w.keys, g + (size_t)i * (size_t)w.keys);
+                row_project(w.keys, p + (size_t)i * (size_t)w.row, g + (size_t)i * (size_t)w.row);
             gather(count, s->dk, s, g, k, gq, at, 0);
             scatter(count, s->dk, s, g, q, at, gk, at > 0);
             scatter(count, s->dv, s, p, go, at, gv, at > 0);
@@ -288,8 +290,8 @@ void CPU_(attn_bwd)(fast_ctx *ctx, int n, const fast_attn *s, const float *q, co
 static void logits_tan(const fast_attn *s, const work *w, int first, int count, const float *q_t, float *out)
 {
     take_rows(s->dk, s->sq, first, count, q_t, w->q_t);
-    inner(count, s->dk, w->keys, w->q_t, w->k, out, 0);
-    inner(count, s->dk, w->keys, w->q, w->k_t, out, 1);
+    inner(w, count, s->dk, w->q_t, w->k, out, 0);
+    inner(w, count, s->dk, w->q, w->k_t, out, 1);
 }
 
 /* o_t = p_t v + p v_t,  p_t = p (l_t - <p,l_t>) */
@@ -306,7 +308,7 @@ void CPU_(attn_tan)(fast_ctx *ctx, int n, const fast_attn *s, const float *q, co
             weights(s, &w, at, count, q, rows, p);
             logits_tan(s, &w, at, count, q_t, p_t);
             for (int i = 0; i < count; i++)
-                row_project(w.keys, p + (size_t)i * (size_t)w.keys, p_t + (size_t)i * (size_t)w.keys);
+                row_project(w.keys, p + (size_t)i * (size_t)w.row, p_t + (size_t)i * (size_t)w.row);
             gather(count, s->dv, s, p_t, v, o_t, at, 0);
             gather(count, s->dv, s, p, v_t, o_t, at, 1);
         }
@@ -351,10 +353,10 @@ void CPU_(attn_bwd2)(fast_ctx *ctx, int n, const fast_attn *s, const float *q, c
             logits_tan(s, &w, at, count, q_t, p_t);
             take_rows(s->dv, s->sq, at, count, go, w.go);
             take_rows(s->dv, s->sq, at, count, ho, w.ho);
-            inner(count, s->dv, w.keys, w.go, w.v, a, 0);
-            inner(count, s->dv, w.keys, w.ho, w.v, b, 0);
-            inner(count, s->dv, w.keys, w.go, w.v_t, b, 1);
-            for (size_t i = 0; i < (size_t)count * (size_t)w.keys; i += (size_t)w.keys)
+            inner(&w, count, s->dv, w.go, w.v, a, 0);
+            inner(&w, count, s->dv, w.ho, w.v, b, 0);
+            inner(&w, count, s->dv, w.go, w.v_t, b, 1);
+            for (size_t i = 0; i < (size_t)count * (size_t)w.row; i += (size_t)w.row)
                 row_bwd2(w.keys, p + i, p_t + i, a + i, b + i);
             gather(count, s->dk, s, b, k, hq, at, 0);
             gather(count, s->dk, s, a, k_t, hq, at, 1);
