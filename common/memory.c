@@ -1,12 +1,20 @@
 /* memory.c: the heap's one door, and arenas on top of it. */
+#if defined(__linux__)
+#define _DEFAULT_SOURCE          /* madvise */
+#endif
 #include "memory.h"
 
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
-enum { ALIGN = 64, CHUNK = 1 << 20 };
+/* Blocks of LARGE bytes and more lie on 2 MiB pages where the system has them: the arenas of fast/ are walked from end to end
+ * many times a second, and on small pages a sixth of that time goes into looking up addresses. */
+enum { ALIGN = 64, CHUNK = 1 << 20, PAGE = 2 << 20, LARGE = 2 * PAGE };
 
 /* Before each block: what free() must get, and how much it was. */
 typedef struct { void *base; size_t bytes; } header;
@@ -25,10 +33,15 @@ void *icd_alloc(size_t count, size_t size)
     pthread_mutex_unlock(&heap.lock);
     if (fail)
         return NULL;
-    unsigned char *base = calloc(1, bytes + ALIGN + sizeof(header));
+    size_t align = bytes >= LARGE ? PAGE : ALIGN;
+    unsigned char *base = calloc(1, bytes + align + sizeof(header));
     if (!base)
         return NULL;
-    uintptr_t p = ((uintptr_t)(base + sizeof(header)) + (ALIGN - 1)) & ~(uintptr_t)(ALIGN - 1);
+    uintptr_t p = ((uintptr_t)(base + sizeof(header)) + (align - 1)) & ~(uintptr_t)(align - 1);
+#if defined(MADV_HUGEPAGE)
+    if (align == PAGE)
+        (void)madvise((void *)p, bytes, MADV_HUGEPAGE);      /* a wish: without it the block is only slower */
+#endif
     header h = { base, bytes };
     memcpy((unsigned char *)p - sizeof h, &h, sizeof h);
     pthread_mutex_lock(&heap.lock);
