@@ -6,11 +6,14 @@
 #include "verify/verify.h"
 
 static const char usage[] =
-    "usage: icd verify [--engine ref|ref64] [--json]\n"
-    "Compares derivatives by routes that share as little as can be, on small models of every architecture: the error, its\n"
-    "bound, and where the bound comes from. ref also compares float with double. Exit 0: all passed, 1: not, 77: could not run.\n";
+    "usage: icd verify [--engine ref|ref64|cpu|cpu:NAME] [--only WORD] [--json]\n"
+    "Compares what an engine computes by routes that share as little as can be: the error, its bound, and where the bound comes\n"
+    "from. ref: derivatives, float with double. cpu (the best table that this machine can use) or cpu:NAME: every slot of the\n"
+    "kernel table, the derivatives, whole engines, twenty iterations of training. Without --engine: ref, then cpu.\n"
+    "--only WORD: of a kernel table, only the families of slots with WORD in a name (conv, norm ...).\n"
+    "Exit 0: all passed, 1: not, 77: could not run here.\n";
 
-typedef struct { int json, rows, failed; const char *model; } table;
+typedef struct { int json, rows, failed, part_rows, part_failed; const char *model; } table;
 
 static void json_number(double v)
 {
@@ -20,49 +23,128 @@ static void json_number(double v)
         printf("null");
 }
 
+static void json_row(const table *t, const icd_comparison *c, int passed)
+{
+    printf("%s\n  {\"model\": \"%s\", \"what\": \"%s\", \"a\": \"%s\", \"b\": \"%s\", \"error\": ", t->rows ? "," : "", c->model,
+           c->what, c->route_a, c->route_b);
+    json_number(c->error);
+    printf(", \"bound\": %.3e, \"reason\": \"%s\", \"where\": \"%s\", \"passed\": %s}", c->bound, c->reason, c->where,
+           passed ? "true" : "false");
+}
+
 static void tell(void *context, const icd_comparison *c)
 {
     table *t = context;
     int passed = icd_passed(c);
     if (t->json) {
-        printf("%s\n  {\"model\": \"%s\", \"what\": \"%s\", \"a\": \"%s\", \"b\": \"%s\", \"error\": ", t->rows ? "," : "", c->model,
-               c->what, c->route_a, c->route_b);
-        json_number(c->error);
-        printf(", \"bound\": %.3e, \"reason\": \"%s\", \"passed\": %s}", c->bound, c->reason, passed ? "true" : "false");
+        json_row(t, c, passed);
     } else {
         if (!t->model || strcmp(t->model, c->model) != 0)
             printf("%s\n", c->model);
-        printf("  %-42s %-28s %-29s %8.1e  %s %.0e\n", c->what, c->route_a, c->route_b, c->error, passed ? "<=" : "NOT <=", c->bound);
+        printf("  %-50s %-28s %-29s %8.1e  %s %.0e%s%s\n", c->what, c->route_a, c->route_b, c->error, passed ? "<=" : "NOT <=",
+               c->bound, c->where[0] ? "  at " : "", c->where);
     }
     t->model = c->model;
     t->rows++;
+    t->part_rows++;
     t->failed += !passed;
+    t->part_failed += !passed;
     fflush(stdout);
+}
+
+/* The closing line of a part. */
+static void part_done(table *t, const char *name, const char *engine)
+{
+    if (!t->json && t->part_rows)
+        printf("-- %s of %s: %d passed, %d failed\n", name, engine, t->part_rows - t->part_failed, t->part_failed);
+    t->part_rows = t->part_failed = 0;
+    t->model = NULL;
+}
+
+/* `cpu` or `cpu:NAME`. */
+static icd_status find_table(const char *engine, const fast_backend **b, icd_err *err)
+{
+    const char *name = engine[3] ? engine + 4 : NULL;
+    *b = fast_backend_find(name);
+    if (!*b)
+        return icd_fail(err, ICD_EUNUSABLE, "engine %s: this build has no kernels of that name", engine);
+    if (!(*b)->usable())
+        return icd_fail(err, ICD_EUNUSABLE, "engine %s: this machine's processor cannot run it (%s)", engine, (*b)->about);
+    return ICD_OK;
+}
+
+static icd_status verify_cpu(table *t, const char *engine, const char *only, icd_err *err)
+{
+    icd_listener l = { tell, t };
+    const fast_backend *b;
+    ICD_TRY(find_table(engine, &b, err));
+    ICD_TRY(icd_verify_slots(b, only, &l, err));
+    part_done(t, "slots", b->name);
+    if (only)
+        return ICD_OK;
+    ICD_TRY(icd_verify_ref(b, 0, &l, err));
+    part_done(t, "derivatives", b->name);
+    ICD_TRY(icd_verify_engine(b, &l, err));
+    part_done(t, "engine", b->name);
+    ICD_TRY(icd_verify_training(b, &l, err));
+    part_done(t, "training", b->name);
+    return ICD_OK;
+}
+
+static icd_status verify_ref(table *t, int floats, icd_err *err)
+{
+    icd_listener l = { tell, t };
+    ICD_TRY(icd_verify_ref(NULL, floats, &l, err));
+    part_done(t, "derivatives", floats ? "ref" : "ref64");
+    return ICD_OK;
+}
+
+static icd_status verify(table *t, const char *engine, const char *only, icd_err *err)
+{
+    if (!engine) {
+        if (!only)
+            ICD_TRY(verify_ref(t, 1, err));
+        return verify_cpu(t, "cpu", only, err);
+    }
+    if (strncmp(engine, "cpu", 3) == 0)
+        return verify_cpu(t, engine, only, err);
+    return verify_ref(t, strcmp(engine, "ref") == 0, err);
+}
+
+static icd_status check(const char *engine, const char *only, const cli_sets *sets, icd_err *err)
+{
+    int cpu = !engine || strcmp(engine, "cpu") == 0 || (strncmp(engine, "cpu:", 4) == 0 && engine[4]);
+    if (!cpu && strcmp(engine, "ref") != 0 && strcmp(engine, "ref64") != 0)
+        return icd_fail(err, ICD_EINVAL, "--engine %.40s: verify knows cpu, cpu:NAME, ref and ref64", engine);
+    if (only && !cpu)
+        return icd_fail(err, ICD_EINVAL, "--only picks slots of a kernel table, and --engine %s has none", engine);
+    if (sets->n)
+        return icd_fail(err, ICD_EINVAL, "verify has settings of its own; --set is not wanted");
+    return ICD_OK;
 }
 
 int cli_verify(int argc, char **argv)
 {
-    const char *engine = "ref";
+    const char *engine = NULL, *only = NULL;
     table t = { 0 };
     cli_sets sets;
     icd_err err = { "" };
-    cli_parse(argc, argv, usage, (cli_option[]){ { "--engine", &engine, NULL }, { "--json", NULL, &t.json }, { NULL, NULL, NULL } },
-              NULL, &sets);
-    icd_status s = ICD_OK;
-    if (strcmp(engine, "ref") != 0 && strcmp(engine, "ref64") != 0)
-        s = icd_fail(&err, ICD_EINVAL, "--engine %.40s: verify knows ref and ref64", engine);
-    else if (sets.n)
-        s = icd_fail(&err, ICD_EINVAL, "verify has settings of its own; --set is not wanted");
-    if (s == ICD_OK && t.json)
-        printf("{\"engine\": \"%s\", \"comparisons\": [", engine);
-    else if (s == ICD_OK)
-        printf("  %-42s %-28s %-29s %8s     bound (reasons in verify/cases.def)\n", "what", "route a", "route b", "error");
-    if (s == ICD_OK)
-        s = icd_verify_ref(strcmp(engine, "ref") == 0, tell, &t, &err);
-    if (t.json && t.rows)
+    cli_parse(argc, argv, usage, (cli_option[]){ { "--engine", &engine, NULL }, { "--only", &only, NULL },
+                                                 { "--json", NULL, &t.json }, { NULL, NULL, NULL } }, NULL, &sets);
+    icd_status s = check(engine, only, &sets, &err);
+    if (s != ICD_OK)
+        return cli_fail(s, &err);
+    if (t.json)
+        printf("{\"engine\": \"%s\", \"comparisons\": [", engine ? engine : "ref, cpu");
+    else
+        printf("  %-50s %-28s %-29s %8s     bound (reasons in verify/cases.def)\n", "what", "route a", "route b", "error");
+    s = verify(&t, engine, only, &err);
+    if (t.json)
         printf("\n], \"passed\": %d, \"failed\": %d}\n", t.rows - t.failed, t.failed);
     if (s != ICD_OK)
-        return cli_fail(s, &err), s == ICD_ENOMEM ? EXIT_SKIPPED : EXIT_FAILED;
+        return cli_fail(s, &err), s == ICD_ENOMEM || s == ICD_EUNUSABLE ? EXIT_SKIPPED : EXIT_FAILED;
+    if (t.rows == 0)
+        return cli_complain("nothing of that name was compared"), EXIT_FAILED;
     if (!t.json)
         printf("verify         %d passed, %d failed\n", t.rows - t.failed, t.failed);
     return t.failed ? EXIT_FAILED : 0;

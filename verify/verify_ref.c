@@ -1,55 +1,20 @@
-/* verify_ref.c: ref/ against itself by routes that share as little as can be:
+/* verify_ref.c: derivatives by routes that share as little as can be:
  *   reverse over reverse (tape, double)      second-order rules
  *   complex step (tape, double complex)      first-order rules only
- *   central differences (tape, double)       first-order rules at two points                                        */
+ *   central differences (tape, double)       first-order rules at two points
+ *   forward over reverse (a kernel table)    the rules of fast/, in float                                            */
 #include "verify.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "common/arch.h"
+#include "cases.h"
 #include "common/rng.h"
+#include "fast/engine_fast.h"
+#include "models.h"
 #include "routes.h"
 
-#define CASE(key, bound, reason) key##_CASE,
-enum {
-#include "cases.def"
-    CASES
-};
-#undef CASE
-#define CASE(key, bound, reason) { bound, reason },
-static const struct { double bound; const char *reason; } cases[CASES] = {
-#include "cases.def"
-};
-#undef CASE
-
-/* Small readings of every built-in and setting. */
-static const struct { const char *name, *arch; int filters, norm, weight_std, spectral, multiscale, classes, c, h, w; } models[] = {
-    { "code-mnist, auto norm, weight_std",     "code-mnist",       4, ICD_NORM_AUTO,     1, 0, 0, 0, 1, 12, 12 },
-    { "paper-mnist, group norm",               "paper-mnist",      4, ICD_NORM_GROUP,    0, 0, 0, 0, 1, 12, 12 },
-    { "code-mnist, no norm, spectral_norm",    "code-mnist",       4, ICD_NORM_NONE,     0, 1, 0, 0, 1, 9, 9 },
-    { "code-mnist, instance norm, 3 classes",  "code-mnist",       4, ICD_NORM_INSTANCE, 1, 0, 0, 3, 1, 8, 8 },
-    { "code-cifar10, multi-scale, attention",  "code-cifar10",     4, ICD_NORM_AUTO,     1, 0, 1, 0, 3, 32, 32 },
-    { "paper-cifar10, multi-scale, attention", "paper-cifar10",    8, ICD_NORM_GROUP,    0, 0, 1, 0, 3, 32, 32 },
-    { "gl-mnist",                              "gl-mnist",         8, ICD_NORM_NONE,     0, 0, 0, 0, 1, 28, 28 },
-    { "anatomy-vanilla",                       "anatomy-vanilla",  4, ICD_NORM_NONE,     0, 0, 0, 0, 3, 32, 32 },
-    { "anatomy-nonlocal",                      "anatomy-nonlocal", 4, ICD_NORM_NONE,     0, 0, 0, 0, 3, 16, 16 },
-    { "toy",                                   "toy",              8, ICD_NORM_NONE,     0, 0, 0, 0, 2, 1, 1 },
-};
-enum { MODELS = sizeof models / sizeof models[0], N = 2, NEIGHBOURS = 5, K = 4 };
-
-static double distance(const double *a, const double *b, size_t n)
-{
-    double most = 0, scale = 0;
-    for (size_t i = 0; i < n; i++) {
-        double e = fabs(a[i] - b[i]);
-        if (!(e <= most))            /* NaN wins */
-            most = e;
-        if (fabs(b[i]) > scale)
-            scale = fabs(b[i]);
-    }
-    return scale > 0 ? most / scale : INFINITY;      /* nothing but zeros proves nothing */
-}
+enum { N = 2, NEIGHBOURS = 5, K = 4 };
 
 static double dot(const double *a, const double *b, size_t n)
 {
@@ -63,19 +28,20 @@ typedef struct {
     routes_model m;
     const char *name;
     size_t d, nd, p;                        /* values of an image, of the batch, of theta */
-    float *x0, *neighbours;
+    float *x0, *ends, *neighbours;
     double *normals;
     double *theta, *x, *v, *u;              /* (p) (nd) (nd) (p): a point and directions */
-    double *gx, *hx, *g1, *g2, *g3, *states;
+    double *gx, *hx, *g1, *g2, *g3, *states, *states32;
     int32_t labels[N];
-    void (*tell)(void *, const icd_comparison *);
-    void *context;
+    icd_listener listener;
+    const fast_backend *table;              /* NULL: ref/ alone */
+    icd_engine *engine;                     /* of that table */
 } bench;
 
-static void tell(const bench *b, int which, const char *what, const char *route_a, const char *route_b, double error)
+static void tell(const bench *b, icd_case which, const char *what, const char *route_a, const char *route_b, double error)
 {
-    icd_comparison c = { b->name, what, route_a, route_b, error, cases[which].bound, cases[which].reason };
-    b->tell(b->context, &c);
+    icd_comparison c = { b->name, what, route_a, route_b, error, icd_cases[which].bound, icd_cases[which].reason, "" };
+    b->listener.tell(b->listener.context, &c);
 }
 
 /* ---- first order: <v, grad_x E> and <u, grad_theta E> against central differences of E ---- */
@@ -92,7 +58,7 @@ static icd_status first_order(bench *b)
     ICD_TRY(routes_energy_f64(&b->m, b->hx, minus, NULL, NULL));
     slope = (plus[0] + plus[1] - minus[0] - minus[1]) / (2 * h);
     double along = dot(b->v, b->gx, b->nd);
-    tell(b, DIFFERENCES_CASE, "<v, grad_x E>", "reverse", "central differences", distance(&along, &slope, 1));
+    tell(b, DIFFERENCES_CASE, "<v, grad_x E>", "reverse", "central differences", verify_distance(&along, &slope, 1));
 
     routes_model other = b->m;
     other.theta = b->g2;
@@ -104,7 +70,7 @@ static icd_status first_order(bench *b)
     ICD_TRY(routes_energy_f64(&other, b->x, minus, NULL, NULL));
     slope = (plus[0] + plus[1] - minus[0] - minus[1]) / (2 * h);
     along = dot(b->u, b->g1, b->p);
-    tell(b, DIFFERENCES_CASE, "<u, grad_theta E>", "reverse", "central differences", distance(&along, &slope, 1));
+    tell(b, DIFFERENCES_CASE, "<u, grad_theta E>", "reverse", "central differences", verify_distance(&along, &slope, 1));
     return ICD_OK;
 }
 
@@ -114,7 +80,7 @@ static icd_status mixed(bench *b)
     const double h = 1e-5;
     ICD_TRY(routes_mixed_f64(&b->m, b->x, b->v, b->g1));
     ICD_TRY(routes_cstep(&b->m, b->x, b->v, NULL, b->g2));
-    tell(b, CSTEP_CASE, "grad_theta <v, grad_x E>", "reverse over reverse", "complex step", distance(b->g1, b->g2, b->p));
+    tell(b, CSTEP_CASE, "grad_theta <v, grad_x E>", "reverse over reverse", "complex step", verify_distance(b->g1, b->g2, b->p));
     for (size_t i = 0; i < b->nd; i++)
         b->hx[i] = b->x[i] + h * b->v[i];
     ICD_TRY(routes_energy_f64(&b->m, b->hx, NULL, NULL, b->g3));
@@ -124,7 +90,7 @@ static icd_status mixed(bench *b)
     for (size_t i = 0; i < b->p; i++)
         b->g3[i] = (b->g3[i] - b->g2[i]) / (2 * h);
     tell(b, DIFFERENCES_CASE, "grad_theta <v, grad_x E>", "reverse over reverse", "central differences",
-         distance(b->g1, b->g3, b->p));
+         verify_distance(b->g1, b->g3, b->p));
     return ICD_OK;
 }
 
@@ -179,28 +145,83 @@ static icd_status recursion(bench *b, const icd_chain *c, const icd_losses *l, d
     return ICD_OK;
 }
 
-static icd_status kl(bench *b, int floats, double step_size, int noise_before, int clamp, int backprop, int sign)
+/* The last step's part of the same by central differences: -lambda d/dh grad_theta E(y + h a).                      [ICD:7] */
+static icd_status differences(bench *b, const icd_chain *c, const icd_losses *l, double *out)
+{
+    const double *after = b->states + (size_t)K * b->nd, *before = after - b->nd;
+    double *a = b->hx, most = 0;
+    ICD_TRY(cotangent(b, l, after, a));
+    for (size_t i = 0; i < b->nd; i++) {
+        if (c->clamp && (after[i] <= 0 || after[i] >= 1))
+            a[i] = 0;
+        most = fabs(a[i]) > most ? fabs(a[i]) : most;
+    }
+    const double h = 1e-5 / most;
+    for (int side = -1; side <= 1; side += 2) {
+        for (size_t i = 0; i < b->nd; i++)
+            b->v[i] = before[i] + (c->noise_before ? c->noise * b->normals[(size_t)(K - 1) * b->nd + i] : 0) + side * h * a[i];
+        ICD_TRY(routes_energy_f64(&b->m, b->v, NULL, NULL, side < 0 ? b->g3 : out));
+    }
+    for (size_t i = 0; i < b->p; i++)
+        out[i] = -c->step_size * (out[i] - b->g3[i]) / (2 * h);
+    return ICD_OK;
+}
+
+/* What the kernel table's engine makes of the same chain, against g1 (reverse over reverse) and the other routes. The yardstick
+ * is what ref's float makes of it, chain and all. */
+static icd_status forward_over_reverse(bench *b, const icd_chain *c, const icd_losses *l, const char *name, icd_err *err)
+{
+    icd_chain_stats chain;
+    icd_loss_stats losses;
+    ICD_TRY(routes_chain_f32(&b->m, c, b->states32));
+    ICD_TRY(routes_kl_f32(&b->m, c, l, b->states32 + (size_t)(K - l->backprop_steps) * b->nd, b->g2));
+    double own = verify_distance(b->g2, b->g1, b->p), floor = icd_cases[FLOOR_CASE].bound;
+    double bound = icd_cases[YARDSTICK_CASE].bound * (own > floor ? own : floor);
+    ICD_TRY(b->engine->chain(b->engine, c, b->ends, &chain, err));
+    ICD_TRY(b->engine->gradients(b->engine, l, &losses, err));
+    ICD_TRY(b->engine->export(b->engine, ICD_GRAD_KL, b->g2, err));
+    icd_comparison row = { b->name, name, "forward over reverse", "reverse over reverse", verify_distance(b->g2, b->g1, b->p), bound,
+                           icd_cases[YARDSTICK_CASE].reason, "" };
+    b->listener.tell(b->listener.context, &row);
+    ICD_TRY(recursion(b, c, l, b->g1));
+    row.route_b = "complex step";
+    row.error = verify_distance(b->g2, b->g1, b->p);
+    b->listener.tell(b->listener.context, &row);
+    if (l->backprop_steps > 1)
+        return ICD_OK;
+    ICD_TRY(differences(b, c, l, b->g1));
+    row.route_b = "central differences";
+    row.error = verify_distance(b->g2, b->g1, b->p);
+    row.bound = bound > icd_cases[DIFFERENCES_CASE].bound ? bound : icd_cases[DIFFERENCES_CASE].bound;
+    b->listener.tell(b->listener.context, &row);
+    return ICD_OK;
+}
+
+static icd_status kl(bench *b, int floats, double step_size, int noise_before, int clamp, int backprop, int sign, icd_err *err)
 {
     static const char *const what[2][2] = { { "grad L_KL, last step", "grad L_KL, last step, clamp, noise before" },
                                             { "grad L_KL, all steps", "grad L_KL, all steps, clamp, noise before" } };
     const char *name = what[backprop == K][clamp];
     icd_chain c = { .n = N, .x0 = b->x0, .labels = b->m.labels, .steps = K, .step_size = step_size, .noise = 0.05,
                     .noise_before = noise_before, .clamp = clamp, .normals = b->normals, .keep = K };
-    icd_losses l = { .n = N, .n_neighbours = NEIGHBOURS, .neighbours = b->neighbours, .w_opt = 1.0, .w_ent = 0.3,
-                     .kl_sign = sign, .kl_batch = N, .backprop_steps = backprop };
+    icd_losses l = { .n = N, .positives = b->x0, .positive_labels = b->m.labels, .n_neighbours = NEIGHBOURS,
+                     .neighbours = b->neighbours, .w_opt = 1.0, .w_ent = 0.3, .kl_sign = sign, .kl_batch = N,
+                     .backprop_steps = backprop };
     ICD_TRY(routes_chain_f64(&b->m, &c, b->states));
     const double *from = b->states + (size_t)(K - backprop) * b->nd;
     ICD_TRY(routes_kl_f64(&b->m, &c, &l, from, b->g1));
+    if (b->engine)
+        return forward_over_reverse(b, &c, &l, name, err);
     if (floats) {
         ICD_TRY(routes_kl_f32(&b->m, &c, &l, from, b->g2));
-        tell(b, FLOAT_CASE, name, "reverse over reverse, float", "reverse over reverse, double", distance(b->g2, b->g1, b->p));
+        tell(b, FLOAT_CASE, name, "reverse over reverse, float", "reverse over reverse, double", verify_distance(b->g2, b->g1, b->p));
     }
     ICD_TRY(recursion(b, &c, &l, b->g2));
-    tell(b, RECURSION_CASE, name, "reverse over reverse", "complex step", distance(b->g1, b->g2, b->p));
+    tell(b, RECURSION_CASE, name, "reverse over reverse", "complex step", verify_distance(b->g1, b->g2, b->p));
     return ICD_OK;
 }
 
-static icd_status one_model(bench *b, int floats)
+static icd_status one_model(bench *b, int floats, icd_err *err)
 {
     icd_stream s = { 11, 1, ICD_DRAW_TEST, 0 };
     uint64_t at = 0;
@@ -217,61 +238,65 @@ static icd_status one_model(bench *b, int floats)
     for (size_t i = 0; i < b->p; i++)          /* about a unit vector */
         b->u[i] = (double)icd_normal(&s, at++) / sqrt((double)b->p);
     for (int i = 0; i < N; i++)
-        b->labels[i] = (int32_t)icd_below(&s, at++, 3);
-    ICD_TRY(first_order(b));
-    ICD_TRY(mixed(b));
+        b->labels[i] = b->m.arch->model.classes ? (int32_t)icd_below(&s, at++, (uint32_t)b->m.arch->model.classes) : 0;
+    if (!b->engine) {
+        ICD_TRY(first_order(b));
+        ICD_TRY(mixed(b));
+    }
     /* a step that moves a pixel by a few hundredths */
     ICD_TRY(routes_energy_f64(&b->m, b->x, NULL, b->gx, NULL));
     double step = 0.05 / sqrt(dot(b->gx, b->gx, b->nd) / (double)b->nd);
-    ICD_TRY(kl(b, floats, step, 0, 0, 1, 1));
-    ICD_TRY(kl(b, floats, step, 1, 1, 1, -1));
-    ICD_TRY(kl(b, floats, step, 0, 0, K, 1));
-    return kl(b, floats, step, 1, 1, K, 1);
+    ICD_TRY(kl(b, floats, step, 0, 0, 1, 1, err));
+    ICD_TRY(kl(b, floats, step, 1, 1, 1, -1, err));
+    ICD_TRY(kl(b, floats, step, 0, 0, K, 1, err));
+    return kl(b, floats, step, 1, 1, K, 1, err);
 }
 
-static icd_status prepare(bench *b, icd_arena *arena, const icd_arch *arch)
+static icd_status prepare(bench *b, verify_model *m)
 {
+    const icd_arch *arch = &m->arch;
+    b->name = m->name;
+    b->theta = m->theta;
     b->d = (size_t)arch->c * (size_t)arch->h * (size_t)arch->w;
     b->nd = N * b->d;
     b->p = arch->n_values;
-    double **doubles[] = { &b->theta, &b->u, &b->g1, &b->g2, &b->g3, &b->x, &b->v, &b->gx, &b->hx, &b->states, &b->normals };
-    float **floats[] = { &b->x0, &b->neighbours };
+    double **doubles[] = { &b->u, &b->g1, &b->g2, &b->g3, &b->x, &b->v, &b->gx, &b->hx, &b->states, &b->states32, &b->normals };
+    float **floats[] = { &b->x0, &b->ends, &b->neighbours };
     for (int i = 0; i < 11; i++)
-        if (!(*doubles[i] = icd_arena_alloc(arena, i < 5 ? b->p : i < 9 ? b->nd : (K + 1) * b->nd, sizeof(double))))
+        if (!(*doubles[i] = icd_arena_alloc(&m->arena, i < 4 ? b->p : i < 8 ? b->nd : (K + 1) * b->nd, sizeof(double))))
             return ICD_ENOMEM;
-    for (int i = 0; i < 2; i++)
-        if (!(*floats[i] = icd_arena_alloc(arena, i == 0 ? b->nd : NEIGHBOURS * b->d, sizeof(float))))
+    for (int i = 0; i < 3; i++)
+        if (!(*floats[i] = icd_arena_alloc(&m->arena, i < 2 ? b->nd : NEIGHBOURS * b->d, sizeof(float))))
             return ICD_ENOMEM;
-    float *start = icd_arena_alloc(arena, b->p, sizeof *start);
-    if (!start)
-        return ICD_ENOMEM;
-    for (int p = 0; p < arch->n_params; p++) {       /* gammas, gains and biases off their starting 0 and 1 */
-        icd_stream s = { 7, 0, ICD_DRAW_TEST, (uint32_t)p };
-        icd_param_init(arch, p, 7, start + arch->param[p].offset);
-        for (size_t i = 0; i < arch->param[p].count; i++) {
-            double nudge = arch->param[p].init == ICD_INIT_FAN_IN ? 0 : 0.3;
-            b->theta[arch->param[p].offset + i] = (double)start[arch->param[p].offset + i] + nudge * (double)icd_normal(&s, i);
-        }
-    }
     b->m = (routes_model){ arch, b->theta, arch->model.classes ? b->labels : NULL, N };
     return ICD_OK;
 }
 
-icd_status icd_verify_ref(int floats, void (*tell_row)(void *, const icd_comparison *), void *context, icd_err *err)
+static icd_status open_engine(bench *b, icd_err *err)
+{
+    icd_engine_options o = { .threads = 1, .memory = SIZE_MAX, .winograd = 4 };
+    ICD_TRY(fast_engine_open(&b->engine, b->table->name, b->table, b->m.arch, &o, err));
+    return b->engine->import(b->engine, ICD_PARAMETERS, b->theta, err);
+}
+
+icd_status icd_verify_ref(const fast_backend *table, int floats, const icd_listener *l, icd_err *err)
 {
     icd_status s = ICD_OK;
-    for (int i = 0; i < MODELS && s == ICD_OK; i++) {
-        icd_arena arena = { 0 };
-        icd_arch arch;
-        bench b = { .name = models[i].name, .tell = tell_row, .context = context };
-        icd_model_settings m = { models[i].filters, (icd_norm)models[i].norm, 32, models[i].weight_std, models[i].spectral,
-                                 models[i].multiscale, models[i].classes };
-        s = icd_arch_parse(&arena, models[i].arch, &m, models[i].c, models[i].h, models[i].w, &arch, err);
-        if (s == ICD_OK && (s = prepare(&b, &arena, &arch)) == ICD_OK)
-            s = one_model(&b, floats);
+    for (int i = 0; i < VERIFY_MODELS && s == ICD_OK; i++) {
+        verify_model m;
+        bench b = { .listener = *l, .table = table };
+        s = verify_model_make(i, &m, err);
+        if (s == ICD_OK)
+            s = prepare(&b, &m);
+        if (s == ICD_OK && table)
+            s = open_engine(&b, err);
+        if (s == ICD_OK)
+            s = one_model(&b, floats, err);
         if (s == ICD_ENOMEM)
-            icd_fail(err, s, "out of memory for the model %s", models[i].name);
-        icd_arena_release(&arena);
+            icd_fail(err, s, "out of memory for the model %s", m.name);
+        if (b.engine)
+            b.engine->close(b.engine);
+        verify_model_free(&m);
     }
     return s;
 }

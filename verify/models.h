@@ -1,0 +1,22 @@
+/* models.h: the small models that whole derivatives are compared on: every built-in architecture and every setting. */
+#ifndef VERIFY_MODELS_H
+#define VERIFY_MODELS_H
+
+#include "common/arch.h"
+
+enum { VERIFY_MODELS = 12 };
+
+typedef struct {
+    icd_arena arena;
+    const char *name;
+    icd_arch arch;
+    double *theta;           /* (n_values), of values that a float holds; gammas, gains and biases off their starting 0 and 1 */
+} verify_model;
+
+icd_status verify_model_make(int i, verify_model *m, icd_err *err);
+void verify_model_free(verify_model *m);
+
+/* max|a - b|/max|b|; NaN wins. Infinite where b is nothing but zeros, which prove nothing. */
+double verify_distance(const double *a, const double *b, size_t n);
+
+#endif

@@ -1,0 +1,142 @@
+/* verify_training.c: twenty iterations of Algorithm 1 on drawn digits by the engine over a kernel table, against ref64, noise
+ * for noise; ref's own float is the yardstick, since a chain of chains multiplies what rounding starts.            [ICD:alg1] */
+#include "verify.h"
+
+#include <math.h>
+
+#include "common/algorithm1.h"
+#include "common/dataset.h"
+#include "fast/engine_fast.h"
+#include "models.h"
+#include "ref/engine_ref.h"
+#include "rows.h"
+
+enum { ITERATIONS = 20, ENGINES = 3 };       /* judged, ref64, ref */
+
+static const struct { const char *name, *text; } runs[] = {
+    { "training: code-mnist, 2 filters",
+      "arch = code-mnist\nimage = 1x28x28\nmultiscale = off\nfilters = 2\nnorm = auto\nweight_std = on\n"
+      "steps = 4\nstep_size = 10\nnoise_order = before\nclamp = on\nrestart_prob = 0.1\n"
+      "crop_min = 1\nflip = 0\ncolor_strength = 0\n"
+      "w_ent = 0.3\nenergy_l2 = 1\nkl_batch = 4\nnn_set = 10\nnn_min_buffer = 12\nbuffer = reservoir\nbuffer_size = 40\n"
+      "batch = 6\nlr = 0.001\nbeta1 = 0.9\nadam_eps = 0.01\ngrad_clip = 0.5\nema = 0.99\n" },
+    { "training: multi-scale with attention",
+      "arch = full: conv F 4 2 1 | swish | down F | attn | res 2F | mean | dense 1 ; half: conv F | down F | attn | mean | dense 1\n"
+      "image = 1x28x28\nmultiscale = on\nfilters = 8\nnorm = group\nweight_std = off\n"
+      "steps = 3\nstep_size = 10\nnoise_order = after\nclamp = off\nrestart_prob = 0.1\n"
+      "crop_min = 0.5\nflip = 0.5\ncolor_strength = 0\n"
+      "w_ent = 1\nnn_set = 10\nnn_min_buffer = 5\nbuffer = fifo\nbuffer_size = 40\nbackprop_steps = 2\n"
+      "batch = 5\nlr = 0.001\nadam_eps = 0.01\ngrad_clip = 0\nema = 0.9\n" },
+};
+enum { RUNS = sizeof runs / sizeof runs[0] };
+
+typedef struct {
+    icd_arena arena;
+    icd_config config;
+    icd_arch arch;
+    icd_images data;
+    double *start, *theta[ENGINES], *ema[ENGINES];       /* (p) each */
+    double d[ENGINES][ITERATIONS], kl[ENGINES][ITERATIONS], r[ENGINES][ITERATIONS];
+} bench;
+
+static icd_status open_engine(bench *b, int which, const fast_backend *table, icd_engine **e, icd_err *err)
+{
+    icd_engine_options o = { .threads = which == 0 ? 2 : 1, .memory = SIZE_MAX, .winograd = 4 };
+    if (which == 0)
+        return fast_engine_open(e, table->name, table, &b->arch, &o, err);
+    return (which == 1 ? icd_engine_ref64_open : icd_engine_ref_open)(e, &b->arch, &o, err);
+}
+
+static icd_status train(bench *b, int which, icd_engine *e, icd_err *err)
+{
+    icd_training t;
+    icd_iteration_stats s;
+    ICD_TRY(e->import(e, ICD_PARAMETERS, b->start, err));
+    ICD_TRY(e->import(e, ICD_EMA, b->start, err));
+    ICD_TRY(icd_training_init(&t, &b->arena, &b->config, &b->arch, e, &b->data, err));
+    for (int i = 0; i < ITERATIONS; i++) {
+        ICD_TRY(icd_algorithm1_turn(&t, &s, err));
+        b->d[which][i] = s.loss.energy_positive - s.loss.energy_negative;
+        b->kl[which][i] = s.loss.loss_opt + s.loss.loss_ent;
+        b->r[which][i] = s.chain.langevin_gradient;
+    }
+    ICD_TRY(e->export(e, ICD_PARAMETERS, b->theta[which], err));
+    return e->export(e, ICD_EMA, b->ema[which], err);
+}
+
+static icd_status prepare(bench *b, int run, icd_err *err)
+{
+    const char *text = runs[run].text;
+    size_t length = 0;
+    while (text[length])
+        length++;
+    icd_config_default(&b->config);
+    ICD_TRY(icd_config_parse(&b->config, runs[run].name, text, length, err));
+    ICD_TRY(icd_config_check(&b->config, err));
+    ICD_TRY(icd_load_dataset(&b->arena, "digits:60", 3, &b->data, err));
+    ICD_TRY(icd_arch_parse(&b->arena, b->config.arch, &b->config.model, b->data.c, b->data.h, b->data.w, &b->arch, err));
+    size_t p = b->arch.n_values;
+    float *start = icd_arena_alloc(&b->arena, p, sizeof *start);
+    double **vectors[] = { &b->start, &b->theta[0], &b->theta[1], &b->theta[2], &b->ema[0], &b->ema[1], &b->ema[2] };
+    for (int i = 0; i < 7; i++)
+        if (!(*vectors[i] = icd_arena_alloc(&b->arena, p, sizeof(double))) || !start)
+            return icd_fail(err, ICD_ENOMEM, "out of memory for %s", runs[run].name);
+    for (int i = 0; i < b->arch.n_params; i++)
+        icd_param_init(&b->arch, i, 1, start + b->arch.param[i].offset);
+    for (size_t i = 0; i < p; i++)
+        b->start[i] = (double)start[i];
+    return ICD_OK;
+}
+
+static void judge(const icd_listener *l, const fast_backend *table, const char *name, const char *what, size_t n, const double *got,
+                  const double *want, const double *own)
+{
+    verify_row r = row_begin(name, "%s", what);
+    double yard = verify_distance(own, want, n), floor = icd_cases[FLOOR_CASE].bound;
+    row_note(&r, TRAINING_CASE, verify_distance(got, want, n), icd_cases[TRAINING_CASE].bound * (yard > floor ? yard : floor), "");
+    row_end(&r, l, table->name, "ref64");
+}
+
+/* What twenty updates changed: theta - start. */
+static void change(const bench *b, double *theta)
+{
+    for (size_t i = 0; i < b->arch.n_values; i++)
+        theta[i] -= b->start[i];
+}
+
+static icd_status one_run(bench *b, int run, const fast_backend *table, const icd_listener *l, icd_err *err)
+{
+    const char *name = runs[run].name;
+    ICD_TRY(prepare(b, run, err));
+    for (int which = 0; which < ENGINES; which++) {
+        icd_engine *e = NULL;
+        icd_status s = open_engine(b, which, table, &e, err);
+        if (s == ICD_OK)
+            s = train(b, which, e, err);
+        if (e)
+            e->close(e);
+        ICD_TRY(s);
+        change(b, b->theta[which]);
+        change(b, b->ema[which]);
+    }
+    judge(l, table, name, "20 iterations: d_t", ITERATIONS, b->d[0], b->d[1], b->d[2]);
+    judge(l, table, name, "20 iterations: L_opt + L_ent", ITERATIONS, b->kl[0], b->kl[1], b->kl[2]);
+    judge(l, table, name, "20 iterations: r_t", ITERATIONS, b->r[0], b->r[1], b->r[2]);
+    judge(l, table, name, "20 iterations: change of the parameters", b->arch.n_values, b->theta[0], b->theta[1], b->theta[2]);
+    judge(l, table, name, "20 iterations: change of the EMA", b->arch.n_values, b->ema[0], b->ema[1], b->ema[2]);
+    return ICD_OK;
+}
+
+icd_status icd_verify_training(const fast_backend *table, const icd_listener *l, icd_err *err)
+{
+    icd_status s = ICD_OK;
+    for (int i = 0; i < RUNS && s == ICD_OK; i++) {
+        bench *b = icd_alloc(1, sizeof *b);
+        if (!b)
+            return icd_fail(err, ICD_ENOMEM, "out of memory for %s", runs[i].name);
+        s = one_run(b, i, table, l, err);
+        icd_arena_release(&b->arena);
+        icd_free(b);
+    }
+    return s;
+}
