@@ -27,13 +27,14 @@ V_INLINE void winograd_bt(const int m, const vec *d, vec *r)
         return;
     }
     vec a2 = v_set1(A2), b2 = v_set1(B2), product = v_set1(A2 * B2), sum = v_set1(A2 + B2);
-    vec even_a = v_fnma(b2, d[2], d[4]), odd_a = v_mul(v_set1(POINT_A), v_fnma(b2, d[1], d[3]));
-    vec even_b = v_fnma(a2, d[2], d[4]), odd_b = v_mul(v_set1(POINT_B), v_fnma(a2, d[1], d[3]));
+    vec a = v_set1(POINT_A), b = v_set1(POINT_B);
+    vec even_a = v_fnma(b2, d[2], d[4]), odd_a = v_fnma(b2, d[1], d[3]);
+    vec even_b = v_fnma(a2, d[2], d[4]), odd_b = v_fnma(a2, d[1], d[3]);
     r[0] = v_fma(product, d[0], v_fnma(sum, d[2], d[4]));
-    r[1] = v_add(even_a, odd_a);
-    r[2] = v_sub(even_a, odd_a);
-    r[3] = v_add(even_b, odd_b);
-    r[4] = v_sub(even_b, odd_b);
+    r[1] = v_fma(a, odd_a, even_a);
+    r[2] = v_fnma(a, odd_a, even_a);
+    r[3] = v_fma(b, odd_b, even_b);
+    r[4] = v_fnma(b, odd_b, even_b);
     r[5] = v_fma(product, d[1], v_fnma(sum, d[3], d[5]));
 }
 
@@ -63,14 +64,13 @@ V_INLINE void winograd_a(const int m, const vec *y, vec *r)
         r[3] = y[1];
         return;
     }
-    vec even_a = v_fma(v_set1(A2), y[2], y[0]);
-    vec odd_a = v_fma(v_set1(A2 * POINT_A), y[3], v_mul(v_set1(POINT_A), y[1]));
-    vec even_b = v_fma(v_set1(B2), y[2], y[0]);
-    vec odd_b = v_fma(v_set1(B2 * POINT_B), y[3], v_mul(v_set1(POINT_B), y[1]));
-    r[1] = v_add(even_a, odd_a);
-    r[2] = v_sub(even_a, odd_a);
-    r[3] = v_add(even_b, odd_b);
-    r[4] = v_sub(even_b, odd_b);
+    vec a = v_set1(POINT_A), b = v_set1(POINT_B), a2 = v_set1(A2), b2 = v_set1(B2);
+    vec even_a = v_fma(a2, y[2], y[0]), odd_a = v_fma(a2, y[3], y[1]);
+    vec even_b = v_fma(b2, y[2], y[0]), odd_b = v_fma(b2, y[3], y[1]);
+    r[1] = v_fma(a, odd_a, even_a);
+    r[2] = v_fnma(a, odd_a, even_a);
+    r[3] = v_fma(b, odd_b, even_b);
+    r[4] = v_fnma(b, odd_b, even_b);
     r[5] = y[3];
 }
 

@@ -27,54 +27,82 @@ static span inside(int at, int side, int size)
     return (span){ at < 0 ? -at : 0, size - at < side ? size - at : side };
 }
 
-static const float zeros[16 * WINOGRAD_SIDE];
+static const float zeros[16 * WINOGRAD_SIDE] __attribute__((aligned(64)));
 
-/* Pointers to the window's rows, at its first column within the image; zeros where the row is outside. */
-V_INLINE void window_rows(const float *plane, int w, int y, int x, const int side, span rows, span columns, const float **row)
+/* A window of `side` x `side` pixels of all blocks of an image. A row outside the image is zeros, and stays where it is from
+ * block to block; a column outside is read from the nearest inside, and `keep` (all bits or none) clears it. */
+typedef struct {
+    int whole;               /* the window lies within the image */
+    const float *row[WINOGRAD_SIDE];
+    ptrdiff_t next[WINOGRAD_SIDE], column[WINOGRAD_SIDE];
+    int32_t keep[WINOGRAD_SIDE];
+} window;
+V_INLINE window find_window(const winograd_grid *g, int blocks, const float *images, tile_place at, int border, const int side)
+{
+    window f;
+    int y = at.y - border, x = at.x - border;
+    span rows = inside(y, side, g->h), columns = inside(x, side, g->w);
+    ptrdiff_t plane = (ptrdiff_t)g->h * g->w * 16;
+    const float *first = images + at.image * blocks * plane + (x + columns.lo) * 16;
+    f.whole = rows.lo == 0 && rows.hi == side && columns.lo == 0 && columns.hi == side;
+    for (int i = 0; i < side; i++) {
+        int ok = i >= rows.lo && i < rows.hi;
+        f.row[i] = ok ? first + (ptrdiff_t)(y + i) * g->w * 16 : zeros;
+        f.next[i] = ok ? plane : 0;
+        ok = i >= columns.lo && i < columns.hi;
+        f.column[i] = ok ? (i - columns.lo) * 16 : 0;
+        f.keep[i] = ok ? -1 : 0;
+    }
+    return f;
+}
+V_INLINE void next_block(window *f, const int side)
 {
     for (int i = 0; i < side; i++)
-        row[i] = i >= rows.lo && i < rows.hi ? plane + ((ptrdiff_t)(y + i) * w + x + columns.lo) * 16 : zeros;
+        f->row[i] += f->next[i];
 }
 
-V_INLINE void input_tile(const int m, const winograd_grid *g, const float *plane, int y, int x, float *v)
+/* Column j of a window, V_LANES channels from `half` on. */
+V_INLINE void load_column(const window *f, const int whole, const int side, int j, int half, vec *d)
+{
+    for (int i = 0; i < side; i++)
+        if (whole)
+            d[i] = v_load(f->row[i] + 16 * j + half);
+        else
+            d[i] = vi_bits(vi_and(v_bits(v_load(f->row[i] + f->column[j] + half)), vi_set1(f->keep[j])));
+}
+
+/* One block of a window: v[position] = BT d B. */
+V_INLINE void input_tile(const int m, const int whole, const window *f, ptrdiff_t place, float *v)
 {
     enum { S = WINOGRAD_SIDE };
     const int side = m + 2;
-    span rows = inside(y, side, g->h), columns = inside(x, side, g->w);
-    const float *row[S];
-    window_rows(plane, g->w, y, x, side, rows, columns, row);
     for (int half = 0; half < 16; half += V_LANES) {
         vec t[S][S];
-        V_UNROLL
         for (int j = 0; j < side; j++) {
             vec d[S], r[S];
-            if (j >= columns.lo && j < columns.hi) {
-                for (int i = 0; i < side; i++)
-                    d[i] = v_load(row[i] + (j - columns.lo) * 16 + half);
-                winograd_bt(m, d, r);
-            } else
-                for (int i = 0; i < side; i++)
-                    r[i] = v_zero();
+            load_column(f, whole, side, j, half, d);
+            winograd_bt(m, d, r);
             for (int i = 0; i < side; i++)
                 t[i][j] = r[i];
         }
-        V_UNROLL
         for (int i = 0; i < side; i++) {
             vec r[S];
             winograd_bt(m, t[i], r);
             for (int j = 0; j < side; j++)
-                v_store(v + (i * side + j) * g->place + half, r[j]);
+                v_store(v + (i * side + j) * place + half, r[j]);
         }
     }
 }
 
 V_INLINE void input(const int m, const winograd_grid *g, int blocks, const float *x, int first, int count, float *v)
 {
-    ptrdiff_t plane = (ptrdiff_t)g->h * g->w * 16;
     for (int t = 0; t < count; t++) {
-        tile_place at = find_tile(g, first + t);
-        for (int b = 0; b < blocks; b++)
-            input_tile(m, g, x + (at.image * blocks + b) * plane, at.y - 1, at.x - 1, v + b * g->block + t * 16);
+        window f = find_window(g, blocks, x, find_tile(g, first + t), 1, m + 2);
+        for (int b = 0; b < blocks; b++, next_block(&f, m + 2))
+            if (f.whole)
+                input_tile(m, 1, &f, g->place, v + b * g->block + t * 16);
+            else
+                input_tile(m, 0, &f, g->place, v + b * g->block + t * 16);
     }
 }
 
@@ -86,34 +114,27 @@ void CPU_(winograd_input)(const winograd_grid *g, int blocks, const float *x, in
         input(2, g, blocks, x, first, count, v);
 }
 
-V_INLINE void spread_tile(const int m, const winograd_grid *g, const float *plane, float weight, int y, int x, float *v)
+/* One block of a window of m x m outputs: v[position] = A (weight gy) AT. */
+V_INLINE void spread_tile(const int m, const int whole, const window *f, float weight, ptrdiff_t place, float *v)
 {
     enum { S = WINOGRAD_SIDE };
     const int side = m + 2;
-    span rows = inside(y, m, g->h), columns = inside(x, m, g->w);
-    const float *row[S];
-    window_rows(plane, g->w, y, x, m, rows, columns, row);
     for (int half = 0; half < 16; half += V_LANES) {
         vec t[S][S], by = v_set1(weight);
-        V_UNROLL
         for (int j = 0; j < m; j++) {
             vec d[S], r[S];
-            if (j < columns.hi) {
-                for (int i = 0; i < m; i++)
-                    d[i] = v_mul(by, v_load(row[i] + j * 16 + half));
-                winograd_a(m, d, r);
-            } else
-                for (int i = 0; i < side; i++)
-                    r[i] = v_zero();
+            load_column(f, whole, m, j, half, d);
+            for (int i = 0; i < m; i++)
+                d[i] = v_mul(by, d[i]);
+            winograd_a(m, d, r);
             for (int i = 0; i < side; i++)
                 t[i][j] = r[i];
         }
-        V_UNROLL
         for (int i = 0; i < side; i++) {
             vec r[S];
             winograd_a(m, t[i], r);
             for (int j = 0; j < side; j++)
-                v_store(v + (i * side + j) * g->place + half, r[j]);
+                v_store(v + (i * side + j) * place + half, r[j]);
         }
     }
 }
@@ -121,12 +142,14 @@ V_INLINE void spread_tile(const int m, const winograd_grid *g, const float *plan
 V_INLINE void spread(const int m, const winograd_grid *g, int blocks, const float *gy, const float *scale, int first, int count,
                      float *v)
 {
-    ptrdiff_t plane = (ptrdiff_t)g->h * g->w * 16;
     for (int t = 0; t < count; t++) {
         tile_place at = find_tile(g, first + t);
-        for (int b = 0; b < blocks; b++)
-            spread_tile(m, g, gy + (at.image * blocks + b) * plane, scale ? scale[at.image] : 1.0f, at.y, at.x,
-                        v + b * g->block + t * 16);
+        window f = find_window(g, blocks, gy, at, 0, m);
+        for (int b = 0; b < blocks; b++, next_block(&f, m))
+            if (f.whole)
+                spread_tile(m, 1, &f, scale ? scale[at.image] : 1.0f, g->place, v + b * g->block + t * 16);
+            else
+                spread_tile(m, 0, &f, scale ? scale[at.image] : 1.0f, g->place, v + b * g->block + t * 16);
     }
 }
 
