@@ -256,7 +256,7 @@ static void nan_case(slots *v, conv_case *q, int which, verify_row row[PASSES])
 enum { SMALL = 24, LARGE = 4 };
 static void shape(const window *w, int i, int out[5])
 {
-    static const int large[LARGE][5] = { { 2, 16, 32, 28, 28 }, { 1, 64, 64, 14, 14 }, { 3, 70, 130, 7, 7 }, { 1, 24, 40, 33, 37 } };
+    static const int large[LARGE][5] = { { 1, 16, 32, 28, 28 }, { 1, 64, 64, 14, 14 }, { 1, 70, 130, 7, 7 }, { 1, 24, 40, 33, 37 } };
     static const int dense[LARGE][5] = { { 5, 512, 1, 1, 1 }, { 64, 130, 70, 1, 1 }, { 17, 16, 16, 1, 1 }, { 1, 300, 33, 1, 1 } };
     if (i < SMALL) {
         int five[5] = { 1 + i % 3, 1 + 7 * i % 40, 1 + (11 * i + 2) % 40, 1 + 5 * i % 17, 1 + (7 * i + 3) % 17 };
