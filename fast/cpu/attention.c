@@ -336,9 +336,9 @@ static void row_bwd2(int keys, const float *p, float *l_t, float *a, float *b)
     row_project(keys, p, b);
 }
 
-void CPU_(attn_bwd2)(fast_ctx *ctx, int n, const fast_attn *s, const float *q, const float *k, const float *v, const float *rows,
-                     const float *q_t, const float *k_t, const float *v_t, const float *ho, const float *go, float *hq,
-                     float *hk, float *hv)
+void CPU_(attn_bwd2)(fast_ctx *ctx, int n, const fast_attn *s, const float *q, const float *k, const float *v,
+                     const float *rows, const float *q_t, const float *k_t, const float *v_t, const float *ho, const float *go,
+                     float *hq, float *hk, float *hv)
 {
     work w = lay_out(s, ctx->scratch, NULL);
     float *p = w.logits[0], *p_t = w.logits[1], *a = w.logits[2], *b = w.logits[3];

@@ -39,7 +39,8 @@ static const float *draw(const fast_langevin *l, const philox_stream *s, int i, 
 typedef struct { vec step_size, noise; vecd square[2]; vmask finite; } move_state;
 
 /* count pixels; g, z, inside NULL: none. Nothing is fused. */
-V_INLINE void move(move_state *s, int clamp, int count, const float *x, const float *g, const float *z, float *out, float *inside)
+V_INLINE void move(move_state *s, int clamp, int count, const float *x, const float *g, const float *z, float *out,
+                   float *inside)
 {
     vec value = v_get(x, count), zero = v_zero(), one = v_set1(1.0f);
     if (g) {
