@@ -214,7 +214,8 @@ struct fast_backend {
     /* -- nearest neighbour entropy -- */
 
     /* For each x (n,d) the nearest of X (m,d), m > 0, d at most 1 << 20: index, ties to the lowest, and the squared distance:
-     * both exactly those of sum over pixels in order of ((double)x - X)^2, accumulated in double.                  [ICD:8] */
+     * both exactly those of sum over pixels in order of ((double)x - X)^2, accumulated in double. A distance that is NaN is
+     * never the smallest; where none is smaller than infinity: index 0, INFINITY.                                  [ICD:8] */
     void (*nearest)(fast_ctx *, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square);
     /* v = inside (w_opt g - w_ent (x - X[index])/square), (n,d): the cotangent of the last state; square[i] <= 1e-12: its
      * second term is 0. inside NULL: 1; index NULL: no second term.                                        [ICD:6] [ICD:8] */

@@ -19,14 +19,17 @@ static double square_distance(int d, const float *x, const float *X)
 void portable_nearest(fast_ctx *ctx, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square)
 {
     (void)ctx;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        index[i] = 0;
+        square[i] = INFINITY;
         for (int k = 0; k < m; k++) {
             double s = square_distance(d, x + (size_t)i * (size_t)d, X + (size_t)k * (size_t)d);
-            if (k == 0 || s < square[i]) {
+            if (s < square[i]) {
                 index[i] = k;
                 square[i] = s;
             }
         }
+    }
 }
 
 void portable_kl_cotangent(fast_ctx *ctx, int n, int d, float w_opt, const float *g, float w_ent, const float *x,
