@@ -15,7 +15,7 @@ static double square_distance(int d, const float *x, const float *X)
     return sum;
 }
 
-/* The first is the nearest until another is nearer: where x is NaN, index 0 and NaN. */
+/* A NaN is not smaller: where x has one, index 0 and INFINITY. */
 void portable_nearest(fast_ctx *ctx, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square)
 {
     (void)ctx;
