@@ -14,9 +14,10 @@
 #include "fast/cpu/names.h"
 
 #define V_INLINE static inline __attribute__((always_inline))
-/* Before a short loop over an array of vec: unrolled, its elements live in registers. */
+/* Before a short loop over an array of vec: unrolled, its elements live in registers. (clang does so of itself, and asked to,
+ * does it too late.) */
 #if defined(__clang__)
-#define V_UNROLL _Pragma("unroll")
+#define V_UNROLL
 #else
 #define V_UNROLL _Pragma("GCC unroll 16")
 #endif
