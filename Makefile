@@ -95,11 +95,15 @@ check: $(EXE) $(TESTS) $(REFTESTS) $(ENGINETESTS)
 verify: $(EXE)
 	./$(EXE) verify
 
-# What an iteration takes: `icd bench --help`.
+# What kernels and an iteration take: `icd bench --help`.
 bench: $(EXE)
-	./$(EXE) bench --preset code-mnist --set filters=8 batch=16
-	./$(EXE) bench --preset code-mnist --set filters=64 batch=8 steps=5
-	./$(EXE) bench --preset code-cifar10 --set filters=16 batch=8 steps=5
+	./$(EXE) bench --preset code-mnist --set filters=16
+	./$(EXE) bench --preset code-mnist --only convolutions,iteration --repeats 3
+	./$(EXE) bench --preset code-cifar10 --only convolutions,iteration --repeats 3 --set batch=16
+
+# The same work in PyTorch and oneDNN, in turn with ours, as ratios: tests/peer/run.py --help. PEER=--quick takes minutes.
+bench-peer: $(EXE)
+	EXE=$(abspath $(EXE)) python3 -B tests/peer/run.py $(PEER)
 
 # A model of drawn digits, and samples from it.
 demo: $(EXE)
@@ -128,7 +132,8 @@ find:
 help:
 	@sed -n '1,4p' Makefile | sed 's/^# //'
 	@echo 'make verify     derivatives by independent routes, as a table'
-	@echo 'make bench      milliseconds and GFLOP/s of the parts of an iteration'
+	@echo 'make bench      kernels beside the machine'"'"'s peaks, milliseconds of the parts of an iteration'
+	@echo 'make bench-peer the same work in PyTorch and oneDNN, in turn with ours (PEER=--quick)'
 	@echo 'make oracle     icd step against PyTorch (python3-torch)'
 	@echo 'make mutants    faults put into the code: each must be caught'
 	@echo 'make fuzz       libFuzzer on every parser, SECONDS=60 each (clang)'
@@ -138,5 +143,5 @@ help:
 clean:
 	rm -rf $(B) $(EXE)
 
-.PHONY: all check verify bench demo oracle mutants fuzz find help clean
+.PHONY: all check verify bench bench-peer demo oracle mutants fuzz find help clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
