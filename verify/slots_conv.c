@@ -169,12 +169,14 @@ static const char *const slot_names[PASSES] = { "conv_fwd", "conv_bwd_x", "conv_
 
 /* ---- one case by one algorithm ---- */
 
-/* Terms of the longest sum. */
-static double terms(const conv_case *q, int p)
+/* Roundings on the way of one value, at most: the terms of the longest sum, or those of Winograd's and its transforms. */
+static double terms(const conv_case *q, int p, fast_conv_algorithm a)
 {
     const fast_conv *c = &q->c;
-    int taps = p == BWD_W ? q->n * c->ho * c->wo : (p == FWD ? c->ci : c->co) * c->k * c->k;
-    return taps + 3;
+    int tile = a == FAST_CONV_WINOGRAD2 ? 2 : 4, channels = p == FWD ? c->ci : c->co;
+    if (a == FAST_CONV_WINOGRAD2 || a == FAST_CONV_WINOGRAD4)
+        return 24 + (p == BWD_W ? q->n * ((c->ho + tile - 1) / tile) * ((c->wo + tile - 1) / tile) : channels);
+    return 3 + (p == BWD_W ? q->n * c->ho * c->wo : channels * c->k * c->k);
 }
 
 static void choose(slots *v, conv_case *q, int which)
@@ -203,7 +205,7 @@ static void compare(slots *v, conv_case *q, int which, int places, verify_row ro
         for (int place = GUARD_END; place < places; place++) {
             slots_place(v, (guard_place)place, v->table->conv_scratch(q->n, &q->c));
             double *got = passes[p](v, q, q->in);
-            slots_check(v, &row[p], bound_of(used[p]), terms(q, p), q->out[p], got, q->want[p], q->size[p]);
+            slots_check(v, &row[p], bound_of(used[p]), terms(q, p, used[p]), q->out[p], got, q->want[p], q->size[p]);
             differ += first && memcmp(first, got, q->out[p] * sizeof *got) != 0;
             first = got;
         }
