@@ -23,10 +23,12 @@ status 1 'set is not wanted'                          --engine cpu --set filters
 status 77 'no kernels of that name'                   --engine cpu:toaster
 
 # one of these is for another processor
+foreign=0
 for engine in cpu:avx2 cpu:neon; do
     $EXE verify --engine $engine --only dot >/dev/null 2>&1
-    case $? in 0 | 77) echo $? ;; *) fail "$engine is verified or could not run" ;; esac
-done | grep -q 77 || fail "a table for another processor exits with 77"
+    case $? in 0) ;; 77) foreign=$((foreign + 1)) ;; *) fail "$engine is verified or could not run" ;; esac
+done
+[ $foreign -gt 0 ] || fail "a table for another processor exits with 77"
 
 $EXE verify --engine cpu:portable --only dot --json >"$dir/out.json" || fail "--json exits with 0"
 rows=$(grep -c '"reason": ".*"passed": true}' "$dir/out.json")
