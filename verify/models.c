@@ -7,20 +7,20 @@
 
 static const struct {
     const char *name, *arch;
-    int filters, norm, weight_std, spectral, multiscale, classes, c, h, w;
+    int filters, norm, groups, weight_std, spectral, multiscale, classes, c, h, w;
 } models[VERIFY_MODELS] = {
-    { "code-mnist, auto norm, weight_std",     "code-mnist",       4, ICD_NORM_AUTO,     1, 0, 0, 0, 1, 12, 12 },
-    { "paper-mnist, group norm",               "paper-mnist",      4, ICD_NORM_GROUP,    0, 0, 0, 0, 1, 12, 12 },
-    { "code-mnist, no norm, spectral_norm",    "code-mnist",       4, ICD_NORM_NONE,     0, 1, 0, 0, 1, 9, 9 },
-    { "code-mnist, instance norm, 3 classes",  "code-mnist",       4, ICD_NORM_INSTANCE, 1, 0, 0, 3, 1, 8, 8 },
-    { "code-cifar10, multi-scale, attention",  "code-cifar10",     4, ICD_NORM_AUTO,     1, 0, 1, 0, 3, 20, 20 },
-    { "paper-cifar10, multi-scale, attention", "paper-cifar10",    8, ICD_NORM_GROUP,    0, 0, 1, 0, 3, 20, 20 },
-    { "code-celeba, multi-scale, no norm",     "code-celeba",      4, ICD_NORM_NONE,     1, 0, 1, 0, 3, 16, 16 },
-    { "paper-celeba, multi-scale, no norm",    "paper-celeba",     4, ICD_NORM_NONE,     0, 0, 1, 2, 3, 20, 20 },
-    { "gl-mnist",                              "gl-mnist",         8, ICD_NORM_NONE,     0, 0, 0, 0, 1, 28, 28 },
-    { "anatomy-vanilla",                       "anatomy-vanilla",  4, ICD_NORM_NONE,     0, 0, 0, 0, 3, 32, 32 },
-    { "anatomy-nonlocal",                      "anatomy-nonlocal", 4, ICD_NORM_NONE,     0, 0, 0, 0, 3, 16, 16 },
-    { "toy",                                   "toy",              8, ICD_NORM_NONE,     0, 0, 0, 0, 2, 1, 1 },
+    { "code-mnist, auto norm, weight_std",    "code-mnist",       4, ICD_NORM_AUTO,     32, 1, 0, 0, 0, 1, 12, 12 },
+    { "paper-mnist, 2 groups",                "paper-mnist",      4, ICD_NORM_GROUP,     2, 0, 0, 0, 0, 1, 12, 12 },
+    { "code-mnist, no norm, spectral_norm",   "code-mnist",       4, ICD_NORM_NONE,     32, 0, 1, 0, 0, 1, 9, 9 },
+    { "code-mnist, instance norm, 3 classes", "code-mnist",       4, ICD_NORM_INSTANCE, 32, 1, 0, 0, 3, 1, 8, 8 },
+    { "code-cifar10, multi-scale, attention", "code-cifar10",     4, ICD_NORM_AUTO,     32, 1, 0, 1, 0, 3, 20, 20 },
+    { "paper-cifar10, multi-scale, attention", "paper-cifar10",    8, ICD_NORM_GROUP,     4, 0, 0, 1, 0, 3, 12, 12 },
+    { "code-celeba, multi-scale, no norm",    "code-celeba",      4, ICD_NORM_NONE,     32, 1, 0, 1, 0, 3, 16, 16 },
+    { "paper-celeba, 2 groups, 2 classes",    "paper-celeba",     4, ICD_NORM_GROUP,     2, 0, 0, 1, 2, 3, 16, 16 },
+    { "gl-mnist",                             "gl-mnist",         8, ICD_NORM_NONE,     32, 0, 0, 0, 0, 1, 28, 28 },
+    { "anatomy-vanilla",                      "anatomy-vanilla",  4, ICD_NORM_NONE,     32, 0, 0, 0, 0, 3, 32, 32 },
+    { "anatomy-nonlocal",                     "anatomy-nonlocal", 4, ICD_NORM_NONE,     32, 0, 0, 0, 0, 3, 16, 16 },
+    { "toy",                                  "toy",              8, ICD_NORM_NONE,     32, 0, 0, 0, 0, 2, 1, 1 },
 };
 
 static icd_status make_theta(verify_model *m)
@@ -43,7 +43,7 @@ static icd_status make_theta(verify_model *m)
 
 icd_status verify_model_make(int i, verify_model *m, icd_err *err)
 {
-    icd_model_settings s = { models[i].filters, (icd_norm)models[i].norm, 32, models[i].weight_std, models[i].spectral,
+    icd_model_settings s = { models[i].filters, (icd_norm)models[i].norm, models[i].groups, models[i].weight_std, models[i].spectral,
                              models[i].multiscale, models[i].classes };
     *m = (verify_model){ .name = models[i].name };
     ICD_TRY(icd_arch_parse(&m->arena, models[i].arch, &s, models[i].c, models[i].h, models[i].w, &m->arch, err));

@@ -21,7 +21,7 @@ static const struct { const char *name, *text; } runs[] = {
       "w_ent = 0.3\nenergy_l2 = 1\nkl_batch = 4\nnn_set = 10\nnn_min_buffer = 12\nbuffer = reservoir\nbuffer_size = 40\n"
       "batch = 6\nlr = 0.001\nbeta1 = 0.9\nadam_eps = 0.01\ngrad_clip = 0.5\nema = 0.99\n" },
     { "training: multi-scale with attention",
-      "arch = full: conv F 4 2 1 | swish | down F | attn | res 2F | mean | dense 1 ; half: conv F | down F | attn | mean | dense 1\n"
+      "arch = full: conv F 4 2 1 | swish | maxpool | attn | res 2F | mean | dense 1 ; half: conv F 4 2 1 | down F | attn | mean | dense 1\n"
       "image = 1x28x28\nmultiscale = on\nfilters = 8\nnorm = group\nweight_std = off\n"
       "steps = 3\nstep_size = 10\nnoise_order = after\nclamp = off\nrestart_prob = 0.1\n"
       "crop_min = 0.5\nflip = 0.5\ncolor_strength = 0\n"
