@@ -7,7 +7,7 @@
 
 static const char usage[] =
     "usage: icd verify [--engine ref|ref64|cpu|cpu:NAME] [--only WORD] [--json]\n"
-    "Compares what an engine computes by routes that share as little as can be: the error, its bound, and where the bound comes\n"
+    "Compares what an engine computes by routes that share as little as can be: error, bound, and where the bound comes\n"
     "from. ref: derivatives, float with double. cpu (the best table that this machine can use) or cpu:NAME: every slot of the\n"
     "kernel table, the derivatives, whole engines, twenty iterations of training. Without --engine: ref, then cpu.\n"
     "--only WORD: of a kernel table, one part (derivatives, engine, training), or the families of slots with WORD in a name\n"
@@ -26,8 +26,8 @@ static void json_number(double v)
 
 static void json_row(const table *t, const icd_comparison *c, int passed)
 {
-    printf("%s\n  {\"model\": \"%s\", \"what\": \"%s\", \"a\": \"%s\", \"b\": \"%s\", \"error\": ", t->rows ? "," : "", c->model,
-           c->what, c->route_a, c->route_b);
+    printf("%s\n  {\"model\": \"%s\", \"what\": \"%s\", \"a\": \"%s\", \"b\": \"%s\", \"error\": ", t->rows ? "," : "",
+           c->model, c->what, c->route_a, c->route_b);
     json_number(c->error);
     printf(", \"bound\": %.3e, \"reason\": \"%s\", \"where\": \"%s\", \"passed\": %s}", c->bound, c->reason, c->where,
            passed ? "true" : "false");
@@ -74,36 +74,34 @@ static icd_status find_table(const char *engine, const fast_backend **b, icd_err
     return ICD_OK;
 }
 
-/* Is this part to be done? *named: was it asked for by name? */
-static int wanted(const char *only, const char *part, int *named)
+enum { SLOTS, DERIVATIVES, ENGINE, TRAINING, PARTS };
+static const char *const part_names[PARTS] = { "slots", "derivatives", "engine", "training" };
+
+static icd_status run_part(int part, const fast_backend *b, const char *slot, const icd_listener *l, icd_err *err)
 {
-    int same = only && strcmp(only, part) == 0;
-    *named |= same;
-    return !only || same;
+    switch (part) {
+    case SLOTS:       return icd_verify_slots(b, slot, l, err);
+    case DERIVATIVES: return icd_verify_ref(b, 0, l, err);
+    case ENGINE:      return icd_verify_engine(b, l, err);
+    default:          return icd_verify_training(b, l, err);
+    }
 }
 
+/* `only`: NULL, the name of a part, or a word in the name of a slot. */
 static icd_status verify_cpu(table *t, const char *engine, const char *only, icd_err *err)
 {
     icd_listener l = { tell, t };
     const fast_backend *b;
-    int all = !only || strcmp(only, "slots") == 0, part = 0;
+    int chosen = PARTS;
     ICD_TRY(find_table(engine, &b, err));
-    if (wanted(only, "derivatives", &part)) {
-        ICD_TRY(icd_verify_ref(b, 0, &l, err));
-        part_done(t, "derivatives", b->name);
-    }
-    if (wanted(only, "engine", &part)) {
-        ICD_TRY(icd_verify_engine(b, &l, err));
-        part_done(t, "engine", b->name);
-    }
-    if (wanted(only, "training", &part)) {
-        ICD_TRY(icd_verify_training(b, &l, err));
-        part_done(t, "training", b->name);
-    }
-    if (only && part)
-        return ICD_OK;
-    ICD_TRY(icd_verify_slots(b, all ? NULL : only, &l, err));
-    part_done(t, "slots", b->name);
+    for (int i = 0; i < PARTS && only; i++)
+        if (strcmp(only, part_names[i]) == 0)
+            chosen = i;
+    for (int i = 0; i < PARTS; i++)
+        if (!only || i == (chosen < PARTS ? chosen : SLOTS)) {
+            ICD_TRY(run_part(i, b, chosen < PARTS ? NULL : only, &l, err));
+            part_done(t, part_names[i], b->name);
+        }
     return ICD_OK;
 }
 
@@ -133,7 +131,8 @@ static icd_status check(const char *engine, const char *only, const cli_sets *se
     if (!cpu && strcmp(engine, "ref") != 0 && strcmp(engine, "ref64") != 0)
         return icd_fail(err, ICD_EINVAL, "--engine %.40s: verify knows cpu, cpu:NAME, ref and ref64", engine);
     if (only && !cpu)
-        return icd_fail(err, ICD_EINVAL, "--only picks parts of what is compared of a kernel table, and --engine %s has none", engine);
+        return icd_fail(err, ICD_EINVAL, "--only picks parts of what is compared of a kernel table, and --engine %s has none",
+                        engine);
     if (sets->n)
         return icd_fail(err, ICD_EINVAL, "verify has settings of its own; --set is not wanted");
     return ICD_OK;

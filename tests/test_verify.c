@@ -40,8 +40,8 @@ static void must_fail(const fast_backend *b, const char *slot, const char *where
 
 TEST(a_sound_table_passes)
 {
-    static const char *const families[] = { "weight_std", "norm_swish", "act_fwd", "avgpool", "pack", "attn_fwd", "dot", "nearest",
-                                            "langevin", "adam" };
+    static const char *const families[] = { "weight_std", "norm_swish", "act_fwd", "avgpool", "pack", "attn_fwd", "dot",
+                                            "nearest", "langevin", "adam" };
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
         tally t = verify(sound, families[i], "", NULL);
         CHECK(t.rows > 3);
@@ -120,8 +120,8 @@ TEST(a_crash_is_a_failed_comparison)
 /* ---- wrong numbers ---- */
 
 /* Lanes beyond c, NaN, += and the padding: three slots of one run. */
-static void dirty_lanes(fast_ctx *x, int n, const fast_conv *c, const float *from, const float *w, const float *bias, const float *add,
-                        float *y)
+static void dirty_lanes(fast_ctx *x, int n, const fast_conv *c, const float *from, const float *w, const float *bias,
+                        const float *add, float *y)
 {
     sound->conv_fwd(x, n, c, from, w, bias, add, y);
     if (c->co % FAST_LANES)
@@ -134,7 +134,8 @@ static void eats_nan(fast_ctx *x, int n, const fast_conv *c, const float *gy, co
     for (size_t i = 0; i < count; i++)
         gx[i] = gx[i] == gx[i] ? gx[i] : 0.0f;
 }
-static void overwrites(fast_ctx *x, int n, const fast_conv *c, const float *from, const float *gy, const float *scale, float *gw)
+static void overwrites(fast_ctx *x, int n, const fast_conv *c, const float *from, const float *gy, const float *scale,
+                       float *gw)
 {
     memset(gw, 0, (size_t)(c->co * c->ci * c->k * c->k) * sizeof *gw);
     sound->conv_bwd_w(x, n, c, from, gy, scale, gw);
@@ -167,15 +168,15 @@ TEST(convolutions_are_looked_at)
 }
 
 static void wrong_sign(fast_ctx *x, int n, const fast_norm *s, const float *from, const float *gain, const float *bias,
-                       const fast_norm_saved *saved, const float *x_t, const float *hy, const float *gy, float *hx, float *ggain,
-                       float *gbias)
+                       const fast_norm_saved *saved, const float *x_t, const float *hy, const float *gy, float *hx,
+                       float *ggain, float *gbias)
 {
     sound->norm_swish_bwd2(x, n, s, from, gain, bias, saved, x_t, hy, gy, hx, ggain, gbias);
     for (size_t i = 0; i < (size_t)n * fast_blocked(s->c, s->h, s->w); i++)
         hx[i] = -hx[i];
 }
-static void a_little_off(fast_ctx *x, int n, const fast_attn *s, const float *q, const float *k, const float *v, const float *rows,
-                         const float *q_t, const float *k_t, const float *v_t, float *o_t)
+static void a_little_off(fast_ctx *x, int n, const fast_attn *s, const float *q, const float *k, const float *v,
+                         const float *rows, const float *q_t, const float *k_t, const float *v_t, float *o_t)
 {
     sound->attn_tan(x, n, s, q, k, v, rows, q_t, k_t, v_t, o_t);
     for (size_t i = 0; i < (size_t)n * fast_blocked(s->dv, 1, s->sq); i++)
@@ -195,8 +196,8 @@ static void last_of_ties(fast_ctx *x, int n, int d, const float *a, int m, const
         if (index[i] + 1 < m && memcmp(X + index[i] * d, X + (index[i] + 1) * d, (size_t)d * sizeof *X) == 0)
             index[i]++;
 }
-static void by_address(fast_ctx *x, int n, const fast_norm *s, const float *from, const float *gain, const fast_norm_saved *saved,
-                       const float *x_t, const float *add, float *y)
+static void by_address(fast_ctx *x, int n, const fast_norm *s, const float *from, const float *gain,
+                       const fast_norm_saved *saved, const float *x_t, const float *add, float *y)
 {
     sound->norm_swish_tan(x, n, s, from, gain, saved, x_t, add, y);
     if ((uintptr_t)y % 4096 == 0)

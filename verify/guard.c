@@ -101,7 +101,8 @@ static void trouble(int signal, siginfo_t *info, void *context)
 {
     unsigned char *at = info->si_addr;
     (void)context;
-    if ((signal == SIGSEGV || signal == SIGBUS) && at >= guarded->map && at < guarded->map + mapped(guarded) && !guarded->fault) {
+    if ((signal == SIGSEGV || signal == SIGBUS) && at >= guarded->map && at < guarded->map + mapped(guarded)
+        && !guarded->fault) {
         guarded->fault = "reads or writes outside its buffers, or writes an input";
         mprotect(guarded->map, mapped(guarded), PROT_READ | PROT_WRITE);
         return;

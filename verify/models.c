@@ -43,8 +43,8 @@ static icd_status make_theta(verify_model *m)
 
 icd_status verify_model_make(int i, verify_model *m, icd_err *err)
 {
-    icd_model_settings s = { models[i].filters, (icd_norm)models[i].norm, models[i].groups, models[i].weight_std, models[i].spectral,
-                             models[i].multiscale, models[i].classes };
+    icd_model_settings s = { models[i].filters, (icd_norm)models[i].norm, models[i].groups, models[i].weight_std,
+                             models[i].spectral, models[i].multiscale, models[i].classes };
     *m = (verify_model){ .name = models[i].name };
     ICD_TRY(icd_arch_parse(&m->arena, models[i].arch, &s, models[i].c, models[i].h, models[i].w, &m->arch, err));
     return make_theta(m);

@@ -38,6 +38,7 @@ void row_note(verify_row *r, icd_case why, double error, double bound, const cha
 
 void row_end(const verify_row *r, const icd_listener *l, const char *route_a, const char *route_b)
 {
-    icd_comparison c = { r->group, r->what, route_a, route_b, r->cases ? r->error : (double)INFINITY, r->bound, r->reason, r->where };
+    icd_comparison c = { r->group, r->what, route_a, route_b, r->cases ? r->error : (double)INFINITY, r->bound, r->reason,
+                         r->where };
     l->tell(l->context, &c);
 }

@@ -2,7 +2,6 @@
 #include "slots.h"
 
 #include <math.h>
-#include <string.h>
 
 static const struct { const char *name; fast_act act; slot_function f; float slope; icd_case bound; } acts[] = {
     { "swish", FAST_SWISH, SLOT_SWISH, 0.0f,  SWISH_CASE },
@@ -60,6 +59,13 @@ static double *sizes(slots *v, int p, size_t count, double *const in[INPUTS])
     return s;
 }
 
+/* Does a NaN in input k come out of pass p? The leaky ReLU's second derivative is 0, and what it multiplies may be left out. */
+static int reads(fast_act a, int p, int k)
+{
+    static const int first[INPUTS] = { FWD, BWD, BWD2, BWD2 };
+    return a == FAST_SWISH && k == X ? 1 : first[k] == p && !(a == FAST_LRELU && k == X_T);
+}
+
 static void activation(slots *v, int which)
 {
     verify_row row[PASSES], nans[PASSES];
@@ -86,12 +92,12 @@ static void activation(slots *v, int which)
             in[k][slots_below(v, count)] = NAN;
             reference(v, which, count, in, want);
             for (int p = 0; p < PASSES; p++) {
-                if (p == (k == X ? FWD : k == GY ? BWD : BWD2) ? k != X_T || acts[which].act == FAST_SWISH : k == X && acts[which].act == FAST_SWISH) {
+                if (reads(acts[which].act, p, k)) {
                     slots_place(v, GUARD_END, 0);
                     slots_check_nan(v, &nans[p], (size_t)count, run(v, which, p, (size_t)count, in, 0), want[p]);
                 }
             }
-            memcpy(in[k], k == X ? arguments(v, (size_t)count) : slots_normals(v, (size_t)count, 1.0), (size_t)count * sizeof(double));
+            in[k] = k == X ? arguments(v, (size_t)count) : slots_normals(v, (size_t)count, 1.0);
         }
     }
     for (int p = 0; p < PASSES; p++) {
@@ -109,7 +115,8 @@ void slots_activations(slots *v)
 /* pack and unpack are copies: exact, NaN and all; planar images may lie on any float. */
 void slots_layouts(slots *v)
 {
-    verify_row row[2] = { row_begin("pack", "channels 1..40, pixels 1..289"), row_begin("unpack", "channels 1..40, pixels 1..289") };
+    const char *sizes = "channels 1..40, pixels 1..289";
+    verify_row row[2] = { row_begin("pack", "%s", sizes), row_begin("unpack", "%s", sizes) };
     verify_row nans[2] = { row_begin("pack", "NaN goes through"), row_begin("unpack", "NaN goes through") };
     for (int i = 0; i < 40; i++) {
         int n = 1 + i % 3, c = 1 + i, hw = (1 + 5 * i % 17) * (1 + 3 * i % 17);

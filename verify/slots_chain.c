@@ -111,8 +111,9 @@ static void one_move(slots *v, int i, guard_place place, move_rows *r)
     int d = pixels[i % 9], draws = i % 5 == 4;
     size_t count = (size_t)(N * d);
     move q = { .in_place = i % 2, .drawn = i % 3 > 0 };
-    q.l = (fast_langevin){ .n = N, .d = d, .step_size = 0.1f, .noise = i % 7 == 3 ? 0.0f : 0.05f, .clamp = i / 2 % 2, .seed = 77 + (uint64_t)i,
-                           .iteration = (uint64_t)i << 33, .first = (uint64_t)(i * 5), .purpose = ICD_DRAW_LANGEVIN, .sample = 3 };
+    q.l = (fast_langevin){ .n = N, .d = d, .step_size = 0.1f, .noise = i % 7 == 3 ? 0.0f : 0.05f,
+                           .clamp = i / 2 % 2, .seed = 77 + (uint64_t)i, .iteration = (uint64_t)i << 33,
+                           .first = (uint64_t)(i * 5), .purpose = ICD_DRAW_LANGEVIN, .sample = 3 };
     q.x = slots_normals(v, count, 0.5);
     q.g = i % 7 == 5 ? NULL : slots_normals(v, count, 2.0);
     for (size_t k = 0; k < count; k++)
@@ -132,9 +133,9 @@ static void one_move(slots *v, int i, guard_place place, move_rows *r)
 
 void slots_chains(slots *v)
 {
-    move_rows r = { row_begin("langevin", "x - step g + noise z, clamped"), row_begin("langevin", "inside, where the clamp cuts"),
-                    row_begin("langevin", "length, |g| of each chain"), row_begin("langevin", "finite; NaN goes through"),
-                    row_begin("langevin", "the draws, to the bit") };
+    move_rows r = { row_begin("langevin", "x - step g + noise z, clamped"),
+                    row_begin("langevin", "inside, where the clamp cuts"), row_begin("langevin", "length, |g| of each chain"),
+                    row_begin("langevin", "finite; NaN goes through"), row_begin("langevin", "the draws, to the bit") };
     for (int i = 0; i < 63; i++) {
         slots_case(v, "case %d", i);
         one_move(v, i, (guard_place)(i % GUARD_PLACES), &r);
@@ -172,8 +173,8 @@ static void adam(slots *v)
             square += (in[CD][j] + in[KL][j]) * (in[CD][j] + in[KL][j]);
         }
         fast_adam a = { .count = count, .square = &square, .grad_clip = i % 3 == 0 ? 0 : i % 3 == 1 ? 0.5 * sqrt(square) : 1e6,
-                        .lr = 1e-2, .beta1 = i % 2 ? 0.9 : 0, .beta2 = 0.999, .c1 = i % 2 ? 0.271 : 1, .c2 = 0.0029, .eps = 1e-8,
-                        .decay = 0.99 };
+                        .lr = 1e-2, .beta1 = i % 2 ? 0.9 : 0, .beta2 = 0.999, .c1 = i % 2 ? 0.271 : 1, .c2 = 0.0029,
+                        .eps = 1e-8, .decay = 0.99 };
         if (square != square)
             square = 1;
         double clip = a.grad_clip > 0 && a.grad_clip / sqrt(square) < 1 ? a.grad_clip / sqrt(square) : 1;

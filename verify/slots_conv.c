@@ -234,7 +234,8 @@ static void depends(slots *v, const conv_case *q, int k, int at, double *want[PA
 /* A NaN in each input reaches what depends on it. */
 static void nan_case(slots *v, conv_case *q, int which, verify_row row[PASSES])
 {
-    static const int reads[PASSES][5] = { { X, WEIGHT, BIAS, ADD, -1 }, { GY, WEIGHT, ADD_X, -1, -1 }, { X, GY, SCALE, GW, -1 } };
+    static const int reads[PASSES][5] = { { X, WEIGHT, BIAS, ADD, -1 }, { GY, WEIGHT, ADD_X, -1, -1 },
+                                          { X, GY, SCALE, GW, -1 } };
     choose(v, q, which);
     for (int p = 0; p < PASSES; p++)
         for (int i = 0; i < 5 && reads[p][i] >= 0; i++) {
@@ -258,8 +259,10 @@ static void nan_case(slots *v, conv_case *q, int which, verify_row row[PASSES])
 enum { SMALL = 24, LARGE = 4 };
 static void shape(const window *w, int i, int out[5])
 {
-    static const int large[LARGE][5] = { { 1, 16, 32, 28, 28 }, { 1, 64, 64, 14, 14 }, { 1, 70, 130, 7, 7 }, { 1, 24, 40, 33, 37 } };
-    static const int dense[LARGE][5] = { { 5, 512, 1, 1, 1 }, { 64, 130, 70, 1, 1 }, { 17, 16, 16, 1, 1 }, { 1, 300, 33, 1, 1 } };
+    static const int large[LARGE][5] = { { 1, 16, 32, 28, 28 }, { 1, 64, 64, 14, 14 }, { 1, 70, 130, 7, 7 },
+                                         { 1, 24, 40, 33, 37 } };
+    static const int dense[LARGE][5] = { { 5, 512, 1, 1, 1 }, { 64, 130, 70, 1, 1 }, { 17, 16, 16, 1, 1 },
+                                         { 1, 300, 33, 1, 1 } };
     if (i < SMALL) {
         int five[5] = { 1 + i % 3, 1 + 7 * i % 40, 1 + (11 * i + 2) % 40, 1 + 5 * i % 17, 1 + (7 * i + 3) % 17 };
         memcpy(out, five, sizeof five);
@@ -275,7 +278,8 @@ static void shape(const window *w, int i, int out[5])
 static int fits(const window *w, int which)
 {
     fast_conv_algorithm a = algorithms[which].a;
-    return (a != FAST_CONV_DIRECT || w->s == 1) && (algorithms[which].tile == 0 || a == FAST_CONV_AUTO || (w->k == 3 && w->s == 1));
+    int winograd = a == FAST_CONV_WINOGRAD2 || a == FAST_CONV_WINOGRAD4;
+    return (a != FAST_CONV_DIRECT || w->s == 1) && (!winograd || (w->k == 3 && w->s == 1));
 }
 
 static void one_window(slots *v, const window *w)
@@ -325,7 +329,8 @@ static void choices(slots *v)
                 int wrong = 0;
                 for (int p = 0; p < PASSES; p++) {
                     int taken = a[p] == FAST_CONV_WINOGRAD2 ? 2 : a[p] == FAST_CONV_WINOGRAD4 ? 4 : 0;
-                    wrong += taken > tile || (taken && (c.k != 3 || c.s != 1 || c.p != 1)) || (a[p] == FAST_CONV_DIRECT && c.s != 1);
+                    wrong += taken > tile || (taken && (c.k != 3 || c.s != 1 || c.p != 1))
+                          || (a[p] == FAST_CONV_DIRECT && c.s != 1);
                 }
                 slots_check_count(v, &r, wrong);
             }

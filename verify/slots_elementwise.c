@@ -96,7 +96,7 @@ static void dot(slots *v)
         for (size_t j = 0; j < all; j++) {
             double term = (with_scale ? scale[j / count] : 1) * a[j] * b[j];
             want[0] += term;
-            size += 1e-9 * fabs(term);       /* of sums in double, against roundings to float: 2^-53 * 5000 terms/2^-24 < 1e-5 */
+            size += 1e-9 * fabs(term);       /* a rounding to double is 2e-9 of one to float */
         }
         double unit = fabs(want[0]) + fabs(start) + size;
         for (int place = GUARD_END; place < GUARD_ODD; place++) {
@@ -122,7 +122,8 @@ static void loss_weights(slots *v)
     verify_row r[2] = { row_begin("loss_weights", "energies"), row_begin("loss_weights", "weights") };
     verify_row nans = row_begin("loss_weights", "NaN goes through");
     for (int i = 0; i < 48; i++) {
-        int n = 1 + i % 7, scales = 1 + i % 3, together = i / 3 % 2, with_weight = i % 8 > 0, broken = i % 6 == 5 && with_weight;
+        int n = 1 + i % 7, scales = 1 + i % 3, together = i / 3 % 2, with_weight = i % 8 > 0;
+        int broken = i % 6 == 5 && with_weight;
         float c0 = (float)(0.3 * (i % 5) - 0.7), c1 = (float)(0.1 * (i % 4));
         slots_case(v, "%d images, %d scales, together %d", n, scales, together);
         size_t count = (size_t)(n * scales);
@@ -144,7 +145,8 @@ static void loss_weights(slots *v)
             slots_place(v, (guard_place)place, 0);
             for (int s = 0; s < scales; s++)
                 y[s] = slots_blocked_in(v, n, 1, 1, E + s * n);
-            float *energy = slots_room(v, count, sizeof(float)), *weight = with_weight ? slots_room(v, count, sizeof(float)) : NULL;
+            float *energy = slots_room(v, count, sizeof(float));
+            float *weight = with_weight ? slots_room(v, count, sizeof(float)) : NULL;
             GUARDED(&v->guard, v->table->loss_weights(&v->ctx, n, scales, y, together, c0, c1, energy, weight));
             if (broken) {
                 slots_check_nan(v, &nans, count, slots_out(v, count, energy), E);

@@ -38,13 +38,15 @@ static double *neighbours(slots *v, int kind, int n, int m, size_t d, double *x)
 static void nearest(slots *v)
 {
     static const int pixels[] = { 1, 2, 15, 16, 17, 31, 49, 784, 3072 };
-    verify_row row[2] = { row_begin("nearest", "index, ties to the lowest"), row_begin("nearest", "squared distance, to the bit") };
+    verify_row row[2] = { row_begin("nearest", "index, ties to the lowest"),
+                          row_begin("nearest", "squared distance, to the bit") };
     verify_row nans = row_begin("nearest", "NaN in x: an index of X; NaN goes through");
     for (int i = 0; i < 72; i++) {
         int n = 1 + i % 5, m = 1 + 11 * i % 40 + (i % 9 == 4 ? 100 : 0), kind = i / 9 % 4;
         size_t d = (size_t)pixels[i % 9];
         slots_case(v, "%d of %d, %d pixels, kind %d", n, m, (int)d, kind);
-        double *x = slots_normals(v, (size_t)n * d, 1.0), *X = neighbours(v, kind, n, m, d, x), *square = slots_zeros(v, (size_t)n);
+        double *x = slots_normals(v, (size_t)n * d, 1.0), *X = neighbours(v, kind, n, m, d, x),
+               *square = slots_zeros(v, (size_t)n);
         int index[5] = { 0 }, broken = i % 7 == 3;
         for (int a = 0; a < n; a++) {
             square[a] = INFINITY;
@@ -84,7 +86,8 @@ static void nearest(slots *v)
 static void cotangent(slots *v)
 {
     static const int pixels[] = { 1, 2, 15, 17, 64, 196 };
-    verify_row r = row_begin("kl_cotangent", "w_opt g - w_ent (x - nn)/square"), nans = row_begin("kl_cotangent", "NaN goes through");
+    verify_row r = row_begin("kl_cotangent", "w_opt g - w_ent (x - nn)/square"),
+               nans = row_begin("kl_cotangent", "NaN goes through");
     for (int i = 0; i < 48; i++) {
         int n = 1 + i % 3, m = 1 + i % 7, with_index = i % 4 > 0, with_inside = i % 3 > 0, twin = i % 5 == 2;
         size_t d = (size_t)pixels[i % 6], count = (size_t)n * d;
@@ -92,7 +95,8 @@ static void cotangent(slots *v)
         slots_case(v, "%d of %d, %d pixels, index %d, inside %d, twin %d", n, m, (int)d, with_index, with_inside, twin);
         double *x = slots_normals(v, count, 1.0), *X = slots_normals(v, (size_t)m * d, 1.0), *g = slots_normals(v, count, 1.0);
         double *inside = slots_normals(v, count, 1.0), *slope = slots_zeros(v, count), *want = slots_zeros(v, count);
-        double *size = slots_zeros(v, count), *square = slots_zeros(v, (size_t)n), *logs = slots_zeros(v, (size_t)n), *ones = slots_zeros(v, 3);
+        double *size = slots_zeros(v, count), *square = slots_zeros(v, (size_t)n), *logs = slots_zeros(v, (size_t)n),
+               *ones = slots_zeros(v, 3);
         int32_t index[3] = { 0 };
         if (twin)                                      /* at no distance the second term is 0 */
             memcpy(x, X, d * sizeof *x);
@@ -121,7 +125,8 @@ static void cotangent(slots *v)
         for (int place = GUARD_END; place < GUARD_PLACES; place++) {
             slots_place(v, (guard_place)place, 0);
             float *a = slots_in(v, count, sizeof(float), x), *b = slots_in(v, (size_t)m * d, sizeof(float), X);
-            float *gradient = slots_in(v, count, sizeof(float), g), *mask = with_inside ? slots_in(v, count, sizeof(float), inside) : NULL;
+            float *gradient = slots_in(v, count, sizeof(float), g);
+            float *mask = slots_in(v, count, sizeof(float), with_inside ? inside : NULL);
             int32_t *at = slots_bytes(v, (size_t)n * sizeof *at, sizeof *at);
             double *s = slots_bytes(v, (size_t)n * sizeof *s, sizeof *s);
             memcpy(at, index, (size_t)n * sizeof *at);

@@ -97,8 +97,14 @@ static void make_case(slots *v, norm_case *q, fast_norm s, int n, double offset,
 /* ---- the slots: outputs into got[], those not asked for left NULL ---- */
 
 static int pixels(const norm_case *q) { return q->s.h * q->s.w; }
-static float *image_in(slots *v, const norm_case *q, const double *x) { return slots_blocked_in(v, q->n, q->s.c, pixels(q), x); }
-static double *image_out(slots *v, const norm_case *q, const float *x) { return slots_blocked_out(v, q->n, q->s.c, pixels(q), x); }
+static float *image_in(slots *v, const norm_case *q, const double *x)
+{
+    return slots_blocked_in(v, q->n, q->s.c, pixels(q), x);
+}
+static double *image_out(slots *v, const norm_case *q, const float *x)
+{
+    return slots_blocked_out(v, q->n, q->s.c, pixels(q), x);
+}
 static float *vector_in(slots *v, const norm_case *q, int i) { return slots_in(v, q->count[i], sizeof(float), q->in[i]); }
 
 static float *sum_into(slots *v, const norm_case *q, int i)

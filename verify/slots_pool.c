@@ -94,7 +94,8 @@ static void largest(slots *v)
     for (int i = 0; i < 68; i++) {
         pool_case q = sized(i, 1);
         slots_case(v, "%d images, %dx%d, %d lanes", q.images, q.h, q.w, q.lanes);
-        double *x = slots_normals(v, q.in, 1.0), *gy = slots_normals(v, q.out, 1.0), *ones = slots_zeros(v, q.out), *y, *gx, *at;
+        double *x = slots_normals(v, q.in, 1.0), *gy = slots_normals(v, q.out, 1.0), *ones = slots_zeros(v, q.out);
+        double *y, *gx, *at;
         double *which = slots_zeros(v, q.out), *y_t = slots_zeros(v, q.out), *x_t = slots_normals(v, q.in, 1.0);
         for (size_t j = 0; j < q.in && i % 3 == 0; j++)
             x[j] = floor(x[j]);
@@ -175,17 +176,20 @@ static void largest_nan(slots *v)
 
 static void mean(slots *v)
 {
-    verify_row fwd = row_begin("mean_fwd", "channels 1..40, pixels 1..289"), bwd = row_begin("mean_bwd", "channels 1..40, pixels 1..289");
+    verify_row fwd = row_begin("mean_fwd", "channels 1..40, pixels 1..289"),
+               bwd = row_begin("mean_bwd", "channels 1..40, pixels 1..289");
     verify_row nans = row_begin("mean_fwd", "NaN goes through");
     for (int i = 0; i < 40; i++) {
         int n = 1 + i % 4, c = 1 + i, h = 1 + 5 * i % 17, w = 1 + (3 * i + 1) % 17;
         slots_case(v, "%d images, %d channels, %dx%d", n, c, h, w);
         size_t in = (size_t)(n * c) * (size_t)(h * w), out = (size_t)(n * c);
-        double *x = slots_normals(v, in, 1.0), *gy = slots_normals(v, out, 1.0), *y = slots_zeros(v, out), *gx = slots_zeros(v, in);
+        double *x = slots_normals(v, in, 1.0), *gy = slots_normals(v, out, 1.0), *y = slots_zeros(v, out),
+               *gx = slots_zeros(v, in);
         double *size = slots_zeros(v, out);
         if (i % 8 == 2)
             x[slots_below(v, (int)in)] = NAN;
-        slot_route r = { .function = SLOT_MEAN, .inputs = 1, .y = size, .in = { { .s = { n, c, h, w }, .x = slots_absolute(v, in, x) } } };
+        slot_route r = { .function = SLOT_MEAN, .inputs = 1, .y = size,
+                         .in = { { .s = { n, c, h, w }, .x = slots_absolute(v, in, x) } } };
         slots_route(v, &r);
         r.in[0].x = x;
         r.in[0].gx = gx;

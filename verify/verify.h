@@ -23,8 +23,8 @@ typedef struct { void (*tell)(void *context, const icd_comparison *c); void *con
 /* Derivatives by several routes. table NULL: ref64's, and (with floats) those of ref against it; otherwise those of the
  * engine over this table against them. */
 icd_status icd_verify_ref(const fast_backend *table, int floats, const icd_listener *l, icd_err *err);
-/* Every slot of a kernel table against ref/'s tape in double, or with `only` (NULL: all) those of the families with a slot whose
- * name holds it. The table must be usable. */
+/* Every slot of a kernel table against ref/'s tape in double, or with `only` (NULL: all) those of the families with a slot
+ * whose name holds it. The table must be usable. */
 icd_status icd_verify_slots(const fast_backend *b, const char *only, const icd_listener *l, icd_err *err);
 
 /* The engine over a kernel table against ref64: everything that an iteration gives, in every setting, on every small model. */

@@ -18,12 +18,13 @@ enum { N = 5, NEIGHBOURS = 7, K = 3 };
 enum { JUDGED, REF64, REF, TWOS, THREADS2, THREADS3, ENGINES, BY_STEP = ENGINES, OUTCOMES };
 
 /* What an iteration gave: vectors of which `count` says the length, in the order of `quantities`. */
-enum { STATES, R, E_POSITIVE, E_NEGATIVE, DISTANCE, LOSSES, NORMS, CD, KL, OPT, ENT, THETA, EMA, ADAM_M, ADAM_V, EMA_STATES, START, PER_SCALE,
-       SLOPE, NEAREST, QUANTITIES };
+enum { STATES, R, E_POSITIVE, E_NEGATIVE, DISTANCE, LOSSES, NORMS, CD, KL, OPT, ENT, THETA, EMA, ADAM_M, ADAM_V,
+       EMA_STATES, START, PER_SCALE, SLOPE, NEAREST, QUANTITIES };
 static const char *const quantities[QUANTITIES] = {
-    "states of the chain", "r_t", "energies of x+", "energies of x-", "distance to the nearest", "L_CD, L_opt, L_ent, energy_l2",
-    "norms of the gradients", "grad L_CD", "grad L_KL", "grad L_opt", "grad L_ent", "parameters after the update", "EMA", "Adam's m",
-    "Adam's v", "chain of the EMA, drawn noise", "energies", "energies per scale", "grad_x E", "index of the nearest"
+    "states of the chain", "r_t", "energies of x+", "energies of x-", "distance to the nearest",
+    "L_CD, L_opt, L_ent, energy_l2", "norms of the gradients", "grad L_CD", "grad L_KL", "grad L_opt", "grad L_ent",
+    "parameters after the update", "EMA", "Adam's m", "Adam's v", "chain of the EMA, drawn noise", "energies",
+    "energies per scale", "grad_x E", "index of the nearest"
 };
 typedef struct { double *of[QUANTITIES]; } outcome;
 
@@ -123,7 +124,8 @@ static icd_status run(bench *b, int engine, int by_step, const setting *s, outco
     ICD_TRY(gradients(b, e, by_step, s, o, err));
     if (s->losses.apart)
         return ICD_OK;
-    icd_update u = { .t = 1, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .adam_eps = 1e-3, .grad_clip = s->grad_clip, .ema = 0.9 };
+    icd_update u = { .t = 1, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .adam_eps = 1e-3, .grad_clip = s->grad_clip,
+                     .ema = 0.9 };
     ICD_TRY(e->update(e, &u, err));
     for (int q = THETA; q <= ADAM_V; q++)
         ICD_TRY(e->export(e, (icd_vector)(ICD_PARAMETERS + q - THETA), o->of[q], err));
@@ -234,7 +236,8 @@ static icd_status prepare(bench *b)
     const icd_arch *a = &b->m.arch;
     icd_arena *arena = &b->m.arena;
     size_t d = (size_t)a->c * (size_t)a->h * (size_t)a->w, nd = b->nd = N * d, p = b->p = a->n_values;
-    const size_t count[QUANTITIES] = { (K + 1) * nd, 1, N, N, N, 4, 2, p, p, p, p, p, p, p, p, nd, N, (size_t)(N * a->n_scales), nd, N };
+    const size_t count[QUANTITIES] = { (K + 1) * nd, 1, N, N, N, 4, 2, p, p, p, p, p, p, p, p, nd, N,
+                                       (size_t)(N * a->n_scales), nd, N };
     memcpy(b->count, count, sizeof count);
     int whole = 1;
     for (int o = 0; o < OUTCOMES; o++)

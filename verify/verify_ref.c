@@ -80,7 +80,8 @@ static icd_status mixed(bench *b)
     const double h = 1e-5;
     ICD_TRY(routes_mixed_f64(&b->m, b->x, b->v, b->g1));
     ICD_TRY(routes_cstep(&b->m, b->x, b->v, NULL, b->g2));
-    tell(b, CSTEP_CASE, "grad_theta <v, grad_x E>", "reverse over reverse", "complex step", verify_distance(b->g1, b->g2, b->p));
+    tell(b, CSTEP_CASE, "grad_theta <v, grad_x E>", "reverse over reverse", "complex step",
+         verify_distance(b->g1, b->g2, b->p));
     for (size_t i = 0; i < b->nd; i++)
         b->hx[i] = b->x[i] + h * b->v[i];
     ICD_TRY(routes_energy_f64(&b->m, b->hx, NULL, NULL, b->g3));
@@ -94,7 +95,8 @@ static icd_status mixed(bench *b)
     return ICD_OK;
 }
 
-/* a = C dL/dx_K, L = kl_sign/N sum_i [ w_opt E(x_i) - w_ent log |x_i - nn_i| ]: written out, no rule of the tape but grad_x E. */
+/* a = C dL/dx_K, L = kl_sign/N sum_i [ w_opt E(x_i) - w_ent log |x_i - nn_i| ]: written out, no rule of the tape but
+ * grad_x E. */
 static icd_status cotangent(bench *b, const icd_losses *l, const double *x, double *a)
 {
     ICD_TRY(routes_energy_f64(&b->m, x, NULL, b->gx, NULL));
@@ -180,7 +182,8 @@ static icd_status forward_over_reverse(bench *b, const icd_chain *c, const icd_l
     ICD_TRY(b->engine->chain(b->engine, c, b->ends, &chain, err));
     ICD_TRY(b->engine->gradients(b->engine, l, &losses, err));
     ICD_TRY(b->engine->export(b->engine, ICD_GRAD_KL, b->g2, err));
-    icd_comparison row = { b->name, name, "forward over reverse", "reverse over reverse", verify_distance(b->g2, b->g1, b->p), bound,
+    double error = verify_distance(b->g2, b->g1, b->p);
+    icd_comparison row = { b->name, name, "forward over reverse", "reverse over reverse", error, bound,
                            icd_cases[YARDSTICK_CASE].reason, "" };
     b->listener.tell(b->listener.context, &row);
     ICD_TRY(recursion(b, c, l, b->g1));
@@ -214,7 +217,8 @@ static icd_status kl(bench *b, int floats, double step_size, int noise_before, i
         return forward_over_reverse(b, &c, &l, name, err);
     if (floats) {
         ICD_TRY(routes_kl_f32(&b->m, &c, &l, from, b->g2));
-        tell(b, FLOAT_CASE, name, "reverse over reverse, float", "reverse over reverse, double", verify_distance(b->g2, b->g1, b->p));
+        tell(b, FLOAT_CASE, name, "reverse over reverse, float", "reverse over reverse, double",
+             verify_distance(b->g2, b->g1, b->p));
     }
     ICD_TRY(recursion(b, &c, &l, b->g2));
     tell(b, RECURSION_CASE, name, "reverse over reverse", "complex step", verify_distance(b->g1, b->g2, b->p));

@@ -1,5 +1,5 @@
 /* verify_training.c: twenty iterations of Algorithm 1 on drawn digits by the engine over a kernel table, against ref64, noise
- * for noise; ref's own float is the yardstick, since a chain of chains multiplies what rounding starts.            [ICD:alg1] */
+ * for noise; ref's own float is the yardstick, since a chain of chains multiplies what rounding starts.       [ICD:alg1] */
 #include "verify.h"
 
 #include <math.h>
@@ -21,7 +21,8 @@ static const struct { const char *name, *text; } runs[] = {
       "w_ent = 0.3\nenergy_l2 = 1\nkl_batch = 4\nnn_set = 10\nnn_min_buffer = 12\nbuffer = reservoir\nbuffer_size = 40\n"
       "batch = 6\nlr = 0.001\nbeta1 = 0.9\nadam_eps = 0.01\ngrad_clip = 0.5\nema = 0.99\n" },
     { "training: multi-scale with attention",
-      "arch = full: conv F 4 2 1 | swish | maxpool | attn | res 2F | mean | dense 1 ; half: conv F 4 2 1 | down F | attn | mean | dense 1\n"
+      "arch = full: conv F 4 2 1 | swish | maxpool | attn | res 2F | mean | dense 1 ; "
+      "half: conv F 4 2 1 | down F | attn | mean | dense 1\n"
       "image = 1x28x28\nmultiscale = on\nfilters = 8\nnorm = group\nweight_std = off\n"
       "steps = 3\nstep_size = 10\nnoise_order = after\nclamp = off\nrestart_prob = 0.1\n"
       "crop_min = 0.5\nflip = 0.5\ncolor_strength = 0\n"
@@ -88,12 +89,13 @@ static icd_status prepare(bench *b, int run, icd_err *err)
     return ICD_OK;
 }
 
-static void judge(const icd_listener *l, const fast_backend *table, const char *name, const char *what, size_t n, const double *got,
-                  const double *want, const double *own)
+static void judge(const icd_listener *l, const fast_backend *table, const char *name, const char *what, size_t n,
+                  const double *got, const double *want, const double *own)
 {
     verify_row r = row_begin(name, "%s", what);
     double yard = verify_distance(own, want, n), floor = icd_cases[FLOOR_CASE].bound;
-    row_note(&r, TRAINING_CASE, verify_distance(got, want, n), icd_cases[TRAINING_CASE].bound * (yard > floor ? yard : floor), "");
+    double bound = icd_cases[TRAINING_CASE].bound * (yard > floor ? yard : floor);
+    row_note(&r, TRAINING_CASE, verify_distance(got, want, n), bound, "");
     row_end(&r, l, table->name, "ref64");
 }
 
