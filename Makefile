@@ -82,8 +82,8 @@ $(B)/tests/test_ref_%_complex: tests/test_ref_%.c $(LIB)
 define per_engine
 $(B)/tests/test_engine_$1 $(B)/tests/test_engine_memory_$1: $(B)/tests/%_$1: tests/%.c $(LIB)
 	@mkdir -p $$(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -DOPEN=icd_engine_$1_open -DREAL_BYTES=$(if $(filter ref64,$1),8,4) \
-	    -DFAST=$(if $(filter ref%,$1),0,1) -MMD -MP -o $$@ $$< $(LIB) $(LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(if $(filter ref%,$1),-DFAST=0 -DOPEN=icd_engine_$1_open,-DFAST=1 -DTABLE=$1) \
+	    -DREAL_BYTES=$(if $(filter ref64,$1),8,4) -MMD -MP -o $$@ $$< $(LIB) $(LIBS)
 endef
 $(foreach e,$(ENGINES),$(eval $(call per_engine,$e)))
 

@@ -7,6 +7,7 @@
 #include "bench.h"
 #include "cli.h"
 #include "common/algorithm1.h"
+#include "fast/engine_fast.h"
 #include "verify/verify.h"
 
 static const char usage[] =
@@ -182,23 +183,14 @@ static icd_status parts_wanted(const char *text, int *parts, icd_err *err)
     return ICD_OK;
 }
 
-/* The table of the engines `cpu` and `cpu:NAME`; NULL: an engine that has none. */
-static const fast_backend *table_of(const char *engine)
-{
-    if (strcmp(engine, "cpu") == 0)
-        return fast_backend_find(NULL);
-    return strncmp(engine, "cpu:", 4) == 0 ? fast_backend_find(engine + 4) : NULL;
-}
-
 static icd_status kernels(bench_output *o, const fast_backend *b, icd_engine *e, const icd_config *c, int parts, icd_err *err)
 {
-    static const int tile[] = { 4, 2, 0 };
     bench_peaks p;
     ICD_TRY(bench_peak(o, b, e->threads, &p, err));
     if (parts & CONVOLUTIONS)
-        ICD_TRY(bench_convolutions(o, b, e, c, tile[c->winograd], 0, &p, err));
+        ICD_TRY(bench_convolutions(o, b, e, c, icd_winograd_tile(c), 0, &p, err));
     if (parts & ALGORITHMS)
-        ICD_TRY(bench_convolutions(o, b, e, c, tile[c->winograd], 1, &p, err));
+        ICD_TRY(bench_convolutions(o, b, e, c, icd_winograd_tile(c), 1, &p, err));
     if (parts & SLOTS)
         ICD_TRY(bench_slots(o, b, e->threads, &p, err));
     return ICD_OK;
@@ -206,8 +198,10 @@ static icd_status kernels(bench_output *o, const fast_backend *b, icd_engine *e,
 
 static icd_status bench(bench_output *o, icd_engine *e, const icd_config *c, int parts, int repeats, icd_err *err)
 {
-    const fast_backend *b = table_of(e->name);
+    const fast_backend *b = NULL;        /* ref has none */
     timing t;
+    if (fast_engine_is(e->name))
+        ICD_TRY(fast_engine_table(e->name, &b, err));
     if (o->json) {
         printf("{");
         bench_member(o, "engine");

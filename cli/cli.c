@@ -11,11 +11,7 @@
 #include "ref/engine_ref.h"
 
 const icd_engine_entry cli_engines[] = {
-    { "cpu", "planned kernels: the quickest of the tables below that this machine can use", icd_engine_cpu_open },
-    { "cpu:avx512", "x86-64 with AVX-512", icd_engine_avx512_open },
-    { "cpu:avx2", "x86-64 with AVX2 and FMA", icd_engine_avx2_open },
-    { "cpu:neon", "64-bit ARM", icd_engine_neon_open },
-    { "cpu:portable", "the complete table in scalar C99", icd_engine_portable_open },
+    { "cpu", "planned kernels: the quickest table that this machine can use; cpu:NAME is one of them", NULL },
     { "ref", "plain C99 in float, on a tape: to be read beside the paper", icd_engine_ref_open },
     { "ref64", "the same in double", icd_engine_ref64_open },
     { NULL, NULL, NULL }
@@ -99,10 +95,14 @@ static const char *engine_name(int i) { return cli_engines[i].name; }
 
 icd_status cli_open_engine(icd_engine **e, const char *name, const icd_arch *a, const icd_config *c, icd_err *err)
 {
-    static const int tile[] = { [ICD_WINOGRAD_AUTO] = 4, [ICD_WINOGRAD_2] = 2, [ICD_WINOGRAD_OFF] = 0 };
-    icd_engine_options o = { c->threads, (size_t)c->memory << 20, tile[c->winograd] };
+    icd_engine_options o = { c->threads, (size_t)c->memory << 20, icd_winograd_tile(c) };
+    const fast_backend *table;
     if (!name)
-        name = cli_engines[0].name;
+        name = "cpu";
+    if (fast_engine_is(name)) {
+        ICD_TRY(fast_engine_table(name, &table, err));
+        return fast_engine_open(e, name, table, a, &o, err);
+    }
     for (const icd_engine_entry *p = cli_engines; p->name; p++)
         if (strcmp(p->name, name) == 0)
             return p->open(e, a, &o, err);

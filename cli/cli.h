@@ -25,7 +25,7 @@ int cli_fail(icd_status s, const icd_err *err);
 /* A required option is missing: one line, the usage, exit. */
 void cli_require(const char *value, const char *option, const char *usage);
 
-/* Engines of this build; the list ends with name NULL. */
+/* Engines of this build; the list ends with name NULL. `cpu` and its tables are opened by name (fast/engine_fast.h). */
 extern const icd_engine_entry cli_engines[];
 icd_status cli_open_engine(icd_engine **e, const char *name, const icd_arch *a, const icd_config *c, icd_err *err);
 

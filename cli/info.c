@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "fast/engine_fast.h"
 #include "common/algorithm1.h"
 
 static const char usage[] =
@@ -73,6 +74,14 @@ static icd_status print_needs(const icd_config *c, icd_engine *e, icd_err *err)
     return ICD_OK;
 }
 
+static void print_engines(void)
+{
+    for (const icd_engine_entry *e = cli_engines; e->name; e++)
+        printf("%-13s %s\n", e->name, e->about);
+    for (const fast_backend *const *b = fast_backends; *b; b++)
+        printf("cpu:%-9s %s%s\n", (*b)->name, (*b)->about, (*b)->usable() ? "" : " (not on this machine)");
+}
+
 /* A preset as if it were trained: what it builds and needs. */
 static icd_status print_preset(const char *name, const char *engine, const cli_sets *sets, icd_err *err)
 {
@@ -124,8 +133,7 @@ int cli_info(int argc, char **argv)
         for (const icd_builtin_arch *b = icd_builtin_archs; b->name; b++)
             printf("%-18s %dx%dx%d  %s\n    %s\n", b->name, b->c, b->h, b->w, b->about, b->text);
     else if (strcmp(what, "engines") == 0)
-        for (const icd_engine_entry *e = cli_engines; e->name; e++)
-            printf("%-8s %s\n", e->name, e->about);
+        print_engines();
     else if (preset)
         s = print_preset(what, engine, &sets, &err);
     else

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "fast/engine_fast.h"
 #include "verify/verify.h"
 
 static const char usage[] =
@@ -62,18 +63,6 @@ static void part_done(table *t, const char *name, const char *engine)
     t->model = NULL;
 }
 
-/* `cpu` or `cpu:NAME`. */
-static icd_status find_table(const char *engine, const fast_backend **b, icd_err *err)
-{
-    const char *name = engine[3] ? engine + 4 : NULL;
-    *b = fast_backend_find(name);
-    if (!*b)
-        return icd_fail(err, ICD_EUNUSABLE, "engine %s: this build has no kernels of that name", engine);
-    if (!(*b)->usable())
-        return icd_fail(err, ICD_EUNUSABLE, "engine %s: this machine's processor cannot run it (%s)", engine, (*b)->about);
-    return ICD_OK;
-}
-
 enum { SLOTS, DERIVATIVES, ENGINE, TRAINING, PARTS };
 static const char *const part_names[PARTS] = { "slots", "derivatives", "engine", "training" };
 
@@ -93,7 +82,7 @@ static icd_status verify_cpu(table *t, const char *engine, const char *only, icd
     icd_listener l = { tell, t };
     const fast_backend *b;
     int chosen = PARTS;
-    ICD_TRY(find_table(engine, &b, err));
+    ICD_TRY(fast_engine_table(engine, &b, err));
     for (int i = 0; i < PARTS && only; i++)
         if (strcmp(only, part_names[i]) == 0)
             chosen = i;
@@ -120,14 +109,14 @@ static icd_status verify(table *t, const char *engine, const char *only, icd_err
             ICD_TRY(verify_ref(t, 1, err));
         return verify_cpu(t, "cpu", only, err);
     }
-    if (strncmp(engine, "cpu", 3) == 0)
+    if (fast_engine_is(engine))
         return verify_cpu(t, engine, only, err);
     return verify_ref(t, strcmp(engine, "ref") == 0, err);
 }
 
 static icd_status check(const char *engine, const char *only, const cli_sets *sets, icd_err *err)
 {
-    int cpu = !engine || strcmp(engine, "cpu") == 0 || (strncmp(engine, "cpu:", 4) == 0 && engine[4]);
+    int cpu = !engine || fast_engine_is(engine);
     if (!cpu && strcmp(engine, "ref") != 0 && strcmp(engine, "ref64") != 0)
         return icd_fail(err, ICD_EINVAL, "--engine %.40s: verify knows cpu, cpu:NAME, ref and ref64", engine);
     if (only && !cpu)

@@ -57,6 +57,12 @@ typedef struct {
     int sample_rounds, sample_steps; /* N, K */
 } icd_config;
 
+/* The setting `winograd` as the largest tile: 4, 2, or 0. */
+static inline int icd_winograd_tile(const icd_config *c)
+{
+    return c->winograd == ICD_WINOGRAD_AUTO ? 4 : c->winograd == ICD_WINOGRAD_2 ? 2 : 0;
+}
+
 typedef enum { ICD_SET_INT, ICD_SET_INT64, ICD_SET_UINT64, ICD_SET_REAL, ICD_SET_BOOL, ICD_SET_CHOICE, ICD_SET_TEXT } icd_set_type;
 
 typedef struct {

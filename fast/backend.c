@@ -27,6 +27,15 @@ const fast_backend *fast_backend_find(const char *name)
     return NULL;
 }
 
+int fast_backend_elsewhere(const char *name)
+{
+    static const char *const names[] = { "avx512", "avx2", "neon" };
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0)
+            return !fast_backend_find(name);
+    return 0;
+}
+
 const char *fast_backend_missing(const fast_backend *b)
 {
 #define NEED(slot) if (!b->slot) return #slot;

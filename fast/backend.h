@@ -91,7 +91,8 @@ typedef struct {
 /* ---- Adam with clipping by the norm of the whole gradient, then the EMA, in one pass ----     [ICD:alg1.17] [ICD:3.1]
  * g = clip (cd + kl), clip = grad_clip/sqrt(square) where grad_clip > 0 and that is below 1, else 1;
  * m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; theta -= lr (m/c1)/(sqrt(v/c2) + eps);
- * ema = decay ema + (1-decay) theta, each value in double from the floats stored, and rounded once when stored. */
+ * ema = decay ema + (1-decay) theta, that theta before it is rounded: each value in double from the floats that were stored,
+ * and rounded once when it is stored. */
 typedef struct {
     size_t count;
     const float *cd, *kl;
@@ -234,6 +235,8 @@ struct fast_backend {
 extern const fast_backend *const fast_backends[];
 /* The table of that name (NULL: the first usable). NULL: there is none. Not usable is not nowhere: ask usable(). */
 const fast_backend *fast_backend_find(const char *name);
+/* Do builds for other processors have a table of that name? */
+int fast_backend_elsewhere(const char *name);
 /* The name of the first slot that the table leaves NULL; NULL: complete. */
 const char *fast_backend_missing(const fast_backend *b);
 

@@ -560,39 +560,19 @@ icd_status fast_engine_open(icd_engine **out, const char *name, const fast_backe
 
 /* ---- by name ---- */
 
-icd_status icd_engine_cpu_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err)
+icd_status fast_engine_table(const char *name, const fast_backend **out, icd_err *err)
 {
-    return fast_engine_open(out, "cpu", fast_backend_find(NULL), a, o, err);
-}
-
-static icd_status open_table(icd_engine **out, const char *name, const icd_arch *a, const icd_engine_options *o, icd_err *err)
-{
-    const char *table = name + strlen("cpu:");
+    const char *table = strncmp(name, "cpu:", 4) == 0 ? name + 4 : NULL;
     const fast_backend *b = fast_backend_find(table);
+    if (!b && fast_backend_elsewhere(table))
+        return icd_fail(err, ICD_EUNUSABLE, "engine %s: its kernels are for another processor than this build is", name);
     if (!b)
-        return icd_fail(err, ICD_EUNUSABLE, "engine %s: this build has no kernels of that name; they are for another processor",
-                        name);
+        return icd_fail(err, ICD_EINVAL, "this build has no engine '%.40s' (`icd info engines` lists them)", name);
     if (!b->usable())
         return icd_fail(err, ICD_EUNUSABLE, "engine %s: this machine's processor cannot run it (%s)", name, b->about);
-    return fast_engine_open(out, name, b, a, o, err);
-}
-
-icd_status icd_engine_avx512_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err)
-{
-    return open_table(out, "cpu:avx512", a, o, err);
-}
-
-icd_status icd_engine_avx2_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err)
-{
-    return open_table(out, "cpu:avx2", a, o, err);
-}
-
-icd_status icd_engine_neon_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err)
-{
-    return open_table(out, "cpu:neon", a, o, err);
-}
-
-icd_status icd_engine_portable_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err)
-{
-    return open_table(out, "cpu:portable", a, o, err);
+    if (fast_backend_missing(b))
+        return icd_fail(err, ICD_EINVAL, "the kernel table %s has no %s, which every plan may need", b->name,
+                        fast_backend_missing(b));
+    *out = b;
+    return ICD_OK;
 }

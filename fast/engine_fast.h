@@ -1,18 +1,19 @@
-/* engine_fast.h: the engine contract over a plan and a kernel table: engines cpu, cpu:avx512, cpu:avx2, cpu:neon, cpu:portable. */
+/* engine_fast.h: the engine contract over a plan and a kernel table: engines `cpu` and `cpu:NAME`, NAME a table of backend.c. */
 #ifndef FAST_ENGINE_FAST_H
 #define FAST_ENGINE_FAST_H
+
+#include <string.h>
 
 #include "backend.h"
 #include "common/engine.h"
 
-/* The best table that this machine can use; or the one named, which is an error where the build or the machine lacks it. */
-icd_status icd_engine_cpu_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err);
-icd_status icd_engine_avx512_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err);
-icd_status icd_engine_avx2_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err);
-icd_status icd_engine_neon_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err);
-icd_status icd_engine_portable_open(icd_engine **out, const icd_arch *a, const icd_engine_options *o, icd_err *err);
+static inline int fast_engine_is(const char *engine) { return strcmp(engine, "cpu") == 0 || strncmp(engine, "cpu:", 4) == 0; }
 
-/* The same over any table: how a port, or a test, brings its own. name: "cpu:mine". */
+/* The table behind `cpu` (the best that this machine can use) or `cpu:NAME`. ICD_EUNUSABLE: it is of another build, or this
+ * machine's processor cannot run it. ICD_EINVAL: there is none of that name, or it lacks a slot, named. */
+icd_status fast_engine_table(const char *engine, const fast_backend **out, icd_err *err);
+
+/* An engine of that name over a table, for images of a's shape; a outlives it. ICD_ENOMEM, ICD_EINVAL (a lacking slot). */
 icd_status fast_engine_open(icd_engine **out, const char *name, const fast_backend *b, const icd_arch *a,
                             const icd_engine_options *o, icd_err *err);
 

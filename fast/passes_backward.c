@@ -28,13 +28,6 @@ static void shared(fast_run *r, const fast_node *d, int j, int side)
                                     fast_adjoint(r, d->in[j], side));
 }
 
-static void give_add(fast_run *r, const fast_node *d, const float *gy, int side)
-{
-    if (d->add >= 0 && d->add_plus >= 0)
-        r->plan->backend->scale_add(&r->ctx, (size_t)r->n * r->plan->tensor[d->add].count, NULL, gy,
-                                    fast_adjoint(r, d->add_plus, side), fast_adjoint(r, d->add, side));
-}
-
 /* Nodes that are linear in x take the same step in both backward passes: gx = JT gy. `point`: the side of the values. */
 static void linear_backward(fast_run *r, const fast_node *d, int side, int point, const float *gy)
 {
@@ -124,7 +117,6 @@ static void node_backward(fast_run *r, const fast_node *d, int side, int want_x,
             linear_backward(r, d, side, side, gy);
         break;
     }
-    give_add(r, d, gy, side);
 }
 
 void fast_backward(fast_run *r, int side, int want_x, const float *weight, const int32_t *labels, float *grad)
@@ -196,7 +188,6 @@ static void node_second(fast_run *r, const fast_node *d, int want_x, const int32
             linear_backward(r, d, 1, 0, hy);
         break;
     }
-    give_add(r, d, hy, 1);
 }
 
 void fast_second(fast_run *r, int want_x, const int32_t *labels, float *grad)

@@ -1,6 +1,7 @@
 /* plan.c: from an architecture to nodes, tensors, the flow of adjoints, and offsets in the arena. */
 #include "plan.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* ---- nodes and tensors ---- */
@@ -244,12 +245,9 @@ static void wire(fast_plan *p, int *from)
     for (int i = p->n_nodes - 1; i >= 0; i--) {
         fast_node *n = &p->node[i];
         n->gy = from[n->out] >= 0 ? from[n->out] : n->out;
-        n->add_plus = -2;
-        if (n->add >= 0 && from[n->add] == NOTHING) {
+        if (n->add >= 0) {
+            assert(from[n->add] == NOTHING);      /* a block's input, or its skip: nothing after the block reads it */
             from[n->add] = n->gy;
-        } else if (n->add >= 0) {
-            n->add_plus = from[n->add] == OWN ? n->add : from[n->add];
-            from[n->add] = OWN;
         }
         for (int j = 0; j < 3; j++) {
             n->plus[j] = -1;

@@ -42,8 +42,8 @@ typedef struct {
     size_t affine;                   /* norm_swish with per_image: (4,part,c): gain, bias, their gradients */
     /* How adjoints flow, the same in both backward passes. */
     int gy;                          /* the tensor in whose adjoint the output's is found: out, or what out was added to */
-    int plus[3];                     /* input j's adjoint = this node's share + that of tensor plus[j]; -1: share alone */
-    int add_plus;                    /* -2: `add` just shares gy. Otherwise its adjoint = gy + that of tensor add_plus */
+    int plus[3];                     /* input j's adjoint = this node's share + that of tensor plus[j]; -1: share alone.
+                                      * `add`'s adjoint needs no call: it is the output's, until another share comes to it */
 } fast_node;
 
 enum { FAST_MAX_NODES = 1600, FAST_MAX_TENSORS = 1600 };

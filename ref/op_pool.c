@@ -90,7 +90,7 @@ var maxpool2(tape *t, var x)
                     size_t best = ((size_t)m * (size_t)s.h + (size_t)(2 * i)) * (size_t)s.w + (size_t)(2 * j), tap = best;
                     for (int q = 1; q < 4; q++) {
                         size_t other = tap + (size_t)(q / 2) * (size_t)s.w + (size_t)(q % 2);
-                        if (re(v[other]) > re(v[best]))
+                        if (re(v[other]) > re(v[best]) || (isnan(re(v[other])) && !isnan(re(v[best]))))
                             best = other;
                     }
                     index[at++] = (int32_t)best;

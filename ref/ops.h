@@ -54,7 +54,7 @@ var tape_mean_to(tape *t, var x, shape s);
 var swish(tape *t, var x);                                 /* x*logistic(x)                             [ICD:B.1] */
 var leaky_relu(tape *t, var x, double a);
 var softmax_rows(tape *t, var x);                          /* over w */
-var maxpool2(tape *t, var x);                              /* 2x2 stride 2; ties to the first in row order */
+var maxpool2(tape *t, var x);                              /* 2x2 stride 2; ties to the first in row order, NaN before numbers */
 
 /* norm.c. gain, bias (1,C,1,1); groups divide C; eps 1e-5, biased variance.                            [ICD:B.1] */
 var group_norm(tape *t, var x, int groups, var gain, var bias);

@@ -1,5 +1,5 @@
-/* engine_test.h: what the tests of the engine contract share. Each is built once for every engine, with OPEN its open function,
- * REAL_BYTES its precision and FAST 1 for the engines of fast/. */
+/* engine_test.h: what the tests of the engine contract share. Each is built once for every engine: OPEN is its open function,
+ * REAL_BYTES its precision, FAST 1 for the engines of fast/, whose OPEN goes by the name of a table, TABLE. */
 #ifndef ENGINE_TEST_H
 #define ENGINE_TEST_H
 
@@ -12,6 +12,18 @@
 #include "fast/engine_fast.h"
 #include "ref/engine_ref.h"
 #include "test.h"
+
+#if FAST
+#define TEXT_OF(x) TEXT_OF_(x)
+#define TEXT_OF_(x) #x
+static icd_status open_table(icd_engine **e, const icd_arch *a, const icd_engine_options *o, icd_err *err)
+{
+    const fast_backend *b;
+    ICD_TRY(fast_engine_table("cpu:" TEXT_OF(TABLE), &b, err));
+    return fast_engine_open(e, "cpu:" TEXT_OF(TABLE), b, a, o, err);
+}
+#define OPEN open_table
+#endif
 
 #define EPS (REAL_BYTES == 8 ? DBL_EPSILON : (double)FLT_EPSILON)
 

@@ -157,6 +157,11 @@ TEST(max_pool_takes_the_largest_and_the_first_of_equals)
     tape_grad(&t, y, LEAF(&t, shape_of(&t, y), 1, 2, 3, 4), 1, &x, &g);
     CHECK_VALUES(&t, g, 0, 0, 0, 0, 2, 0,  1, 0, 0, 0, 0,  0, 0, 0, 0, 0,
                            3, 0, 0, 4, 0,  0, 0, 0, 0, 0,  0, 0, 0, 0, 0);
+    for (int place = 0; place < 4; place++) {        /* a NaN goes through, wherever it lies */
+        real four[4] = { 1, 5, 2, 3 };
+        four[place] = (real)NAN;
+        CHECK(isnan(at(&t, maxpool2(&t, tape_leaf(&t, (shape){ 1, 1, 2, 2 }, four)), 0)));
+    }
     tape_release(&t);
 }
 

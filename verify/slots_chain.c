@@ -183,9 +183,9 @@ static void adam(slots *v)
             want[M][j] = a.beta1 * in[M][j] + (1 - a.beta1) * g;
             want[V][j] = a.beta2 * in[V][j] + (1 - a.beta2) * g * g;
             want[THETA][j] = in[THETA][j] - a.lr * (want[M][j] / a.c1) / (sqrt(want[V][j] / a.c2) + a.eps);
-            want[EMA][j] = a.decay * in[EMA][j] + (1 - a.decay) * (double)(float)want[THETA][j];
-            for (int k = THETA; k < VECTORS; k++)      /* cancelling terms bring out how theta was rounded */
-                size[k][j] = fabs(want[k][j]) + (k == EMA ? fabs((1 - a.decay) * want[THETA][j]) : 0);
+            want[EMA][j] = a.decay * in[EMA][j] + (1 - a.decay) * want[THETA][j];
+            for (int k = THETA; k < VECTORS; k++)
+                size[k][j] = fabs(want[k][j]);
         }
         for (int place = GUARD_END; place < GUARD_PLACES; place++) {
             slots_place(v, (guard_place)place, 0);

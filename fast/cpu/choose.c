@@ -53,8 +53,10 @@ static fast_conv_algorithm choose(const conv_map *m, int largest, int far_rows, 
 void CPU_(conv_choose)(int n, int winograd, fast_conv *c)
 {
     conv_map forward = CPU_(conv_forward)(n, c), backward = CPU_(conv_backward)(n, c);
-    int largest = c->planar ? 0 : winograd;
-    c->fwd = choose(&forward, largest, STREAMED, plain(&forward));
-    c->bwd_x = choose(&backward, largest, STREAMED, plain(&backward));
-    c->bwd_w = choose(&forward, largest, FORMED, FAST_CONV_GEMM);
+    c->fwd = c->bwd_x = c->bwd_w = FAST_CONV_GEMM;
+    if (c->planar)                       /* conv_planar.c has but one way */
+        return;
+    c->fwd = choose(&forward, winograd, STREAMED, plain(&forward));
+    c->bwd_x = choose(&backward, winograd, STREAMED, plain(&backward));
+    c->bwd_w = choose(&forward, winograd, FORMED, FAST_CONV_GEMM);
 }
