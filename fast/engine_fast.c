@@ -8,7 +8,8 @@
 #include "part.h"
 #include "weights.h"
 
-enum { CHUNK = 1 << 16 };                /* values of a vector that one job updates */
+enum { CHUNK = 1 << 16,                  /* values of a vector that one job updates */
+       TURNS = ICD_GRAD_ENT - ICD_GRAD_CD + 1 };
 
 typedef struct {
     icd_engine base;
@@ -59,7 +60,7 @@ static size_t worker_floats(const fast_plan *p)
 {
     size_t nd = rounded((size_t)p->part * p->tensor[0].count), ns = rounded((size_t)(p->part * p->arch->n_scales));
     return p->floats + rounded((p->scratch + fast_weights_scratch(p)) / sizeof(float)) + 4 * nd + 2 * ns
-           + 3 * rounded(p->arch->n_values);
+           + rounded(p->arch->n_values);
 }
 
 static icd_status want_worker(engine *e, int t, icd_err *err)
@@ -82,8 +83,7 @@ static icd_status want_worker(engine *e, int t, icd_err *err)
     w->energy = at;
     w->weight = at + ns;
     at += 2 * ns;
-    for (int i = 0; i < 3; i++)
-        w->grad[i] = at + (size_t)i * rounded(p->arch->n_values);
+    w->grad = at;
     fast_run_start(&w->run);
     return ICD_OK;
 }
@@ -174,7 +174,7 @@ typedef struct {
     engine *e;
     int n, chain, losses;                /* images; is there a chain, are there losses to do? */
     fast_part part;                      /* what all parts have in common */
-    icd_turn turn;
+    icd_turn turn[TURNS];                /* one for each gradient */
     /* energy */
     const float *x;
     const int32_t *labels;
@@ -200,10 +200,17 @@ static void energy_job(void *context, int thread, int index)
                      j->gradient ? j->gradient + at : NULL);
 }
 
-static void add_vector(const engine *e, icd_vector v, const float *g)
+/* vector[v] += the part's gradient, in the parts' order: their sum does not depend on the threads. */
+static void give(fast_part *p, icd_vector v)
 {
+    job *j = p->owner;
+    engine *e = j->e;
+    int index = p->first / e->plan.part;
+    icd_turn *turn = &j->turn[v - ICD_GRAD_CD];
+    icd_turn_wait(turn, index);
     for (size_t i = 0; i < e->base.arch->n_values; i++)
-        e->vector[v][i] += g[i];
+        e->vector[v][i] += p->worker->grad[i];
+    icd_turn_pass(turn);
 }
 
 static void step_job(void *context, int thread, int index)
@@ -213,20 +220,12 @@ static void step_job(void *context, int thread, int index)
     fast_part p = j->part;
     p.worker = &e->worker[thread];
     p.n = part_images(j, index, &p.first);
+    p.give = give;
+    p.owner = j;
     if (j->chain)
         fast_part_chain(&p);
-    if (!j->losses)
-        return;
-    int vectors = p.losses->apart ? 3 : 2;
-    for (int i = 0; i < vectors; i++)
-        memset(p.worker->grad[i], 0, e->base.arch->n_values * sizeof(float));
-    fast_part_losses(&p);
-    icd_turn_wait(&j->turn, index);
-    add_vector(e, ICD_GRAD_CD, p.worker->grad[0]);
-    add_vector(e, p.losses->apart ? ICD_GRAD_OPT : ICD_GRAD_KL, p.worker->grad[1]);
-    if (p.losses->apart)
-        add_vector(e, ICD_GRAD_ENT, p.worker->grad[2]);
-    icd_turn_pass(&j->turn);
+    if (j->losses)
+        fast_part_losses(&p);
 }
 
 /* ---- the contract ---- */
@@ -414,9 +413,11 @@ static void end_losses(engine *e, const icd_losses *l, int kl, icd_loss_stats *s
 /* Jobs of parts, in turns: chain, losses or both. */
 static void run_parts(engine *e, job *j)
 {
-    icd_turn_init(&j->turn);
+    for (int i = 0; i < TURNS; i++)
+        icd_turn_init(&j->turn[i]);
     icd_parallel(e->base.threads, parts_of(e, j->n), step_job, j);
-    icd_turn_destroy(&j->turn);
+    for (int i = 0; i < TURNS; i++)
+        icd_turn_destroy(&j->turn[i]);
 }
 
 static icd_status fast_gradients(icd_engine *base, const icd_losses *given, icd_loss_stats *stats, icd_err *err)

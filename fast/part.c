@@ -119,7 +119,7 @@ void fast_part_chain(fast_part *p)
 
 /* ---- L_CD ---- */
 
-/* One side of L_CD, from value[side]: sign/N E(x_i) share + energy_l2/N E(x_i)^2, and its gradient into grad[0].  [ICD:5]
+/* One side of L_CD, from value[side]: sign/N E(x_i) share + energy_l2/N E(x_i)^2, and its gradient into grad.     [ICD:5]
  * What energy_l2 weighs is E^2, or with scale_mean the mean of the scales' squares. */
 static void contrastive(fast_part *p, int side, int row, double sign, int want_x, const int32_t *labels)
 {
@@ -140,26 +140,33 @@ static void contrastive(fast_part *p, int side, int row, double sign, int want_x
         p->energies[row * l->n + p->first + i] = sum;
         p->squares[row * l->n + p->first + i] = square;
     }
-    fast_backward(r, side, want_x, w->weight, labels, w->grad[0]);
+    fast_backward(r, side, want_x, w->weight, labels, w->grad);
+}
+
+static void give(fast_part *p, icd_vector v)
+{
+    fast_worker *w = p->worker;
+    p->give(p, v);
+    memset(w->grad, 0, w->run.plan->arch->n_values * sizeof *w->grad);
 }
 
 /* ---- L_KL ---- */
 
-/* grad[which] -= lambda grad_theta <a, grad_x E(y)>, and leaves -lambda H(y) a in adjoint(image, side 1): the tangent is
+/* grad -= lambda grad_theta <a, grad_x E(y)>, and leaves -lambda H(y) a in adjoint(image, side 1): the tangent is
  * -lambda a, in which both are linear.                                                                            [ICD:7] */
-static void through_step(fast_part *p, int which, int want_x, const int32_t *labels)
+static void through_step(fast_part *p, int want_x, const int32_t *labels)
 {
     fast_worker *w = p->worker;
     fast_run *r = &w->run;
     float minus_lambda = (float)-p->chain->step_size;
     r->plan->backend->scale_add(&r->ctx, (size_t)r->n * pixels(r), &minus_lambda, w->a, NULL, fast_value(r, 0, 1));
     fast_tangent(r);
-    fast_second(r, want_x, labels, w->grad[which]);
+    fast_second(r, want_x, labels, w->grad);
 }
 
 /* From dL/dx_K, already masked by C_K, back through the last m steps: a_{k-1} = C_{k-1} (a_k - lambda H a_k).
  * The passes of step K are on side 0; those of earlier steps are made again from their states.                  [ICD:D.2] */
-static void through_chain(fast_part *p, int which, const int32_t *labels)
+static void through_chain(fast_part *p, const int32_t *labels)
 {
     fast_worker *w = p->worker;
     fast_run *r = &w->run;
@@ -169,7 +176,7 @@ static void through_chain(fast_part *p, int which, const int32_t *labels)
             langevin_step(p, k, state_row(p, k - 1), 1, 0);
             r->plan->backend->mul_add(&r->ctx, (size_t)r->n * pixels(r), 1, w->inside, w->a, fast_adjoint(r, 0, 1), w->a);
         }
-        through_step(p, which, k > steps - m + 1, labels);
+        through_step(p, k > steps - m + 1, labels);
     }
 }
 
@@ -185,55 +192,64 @@ static void last_cotangent(fast_part *p, double w_opt, double w_ent, const float
                                    p->nn_square + p->first, w->inside, w->a);
 }
 
-static void kl(fast_part *p, const int32_t *labels)
+static void kl(fast_part *p, int images, const int32_t *labels)
 {
     fast_worker *w = p->worker;
     fast_run *r = &w->run;
     const icd_losses *l = p->losses;
     double share = l->scale_mean ? 1.0 / r->plan->arch->n_scales : 1.0;
-    if (l->n_neighbours > 0)
+    r->n = images;
+    if (images && l->n_neighbours > 0)
         r->plan->backend->nearest(&r->ctx, r->n, (int)pixels(r), state_row(p, p->chain->steps), l->n_neighbours, l->neighbours,
                                   p->nn_index + p->first, p->nn_square + p->first);
     if (!l->apart) {
-        last_cotangent(p, l->kl_sign * l->w_opt * share, l->kl_sign * l->w_ent, fast_adjoint(r, 0, 1));
-        through_chain(p, 1, labels);
+        if (images) {
+            last_cotangent(p, l->kl_sign * l->w_opt * share, l->kl_sign * l->w_ent, fast_adjoint(r, 0, 1));
+            through_chain(p, labels);
+        }
+        give(p, ICD_GRAD_KL);
         return;
     }
-    /* grad_x E(x_K), which the first of the two ways back overwrites */
-    memcpy(w->g, fast_adjoint(r, 0, 1), (size_t)r->n * pixels(r) * sizeof *w->g);
-    last_cotangent(p, share, 0, w->g);
-    through_chain(p, 1, labels);
-    if (l->n_neighbours > 0) {
+    if (images) {
+        /* grad_x E(x_K), which the first of the two ways back overwrites */
+        memcpy(w->g, fast_adjoint(r, 0, 1), (size_t)r->n * pixels(r) * sizeof *w->g);
+        last_cotangent(p, share, 0, w->g);
+        through_chain(p, labels);
+    }
+    give(p, ICD_GRAD_OPT);
+    if (images && l->n_neighbours > 0) {
         if (l->backprop_steps > 1)
             langevin_step(p, p->chain->steps, state_row(p, p->chain->steps - 1), 1, 0);
         last_cotangent(p, 0, 1, w->g);
-        through_chain(p, 2, labels);
+        through_chain(p, labels);
     }
+    give(p, ICD_GRAD_ENT);
 }
 
+/* Side 0 keeps the last Langevin step for L_KL; side 1 has the positives, then x_K. */
 void fast_part_losses(fast_part *p)
 {
     fast_worker *w = p->worker;
     fast_run *r = &w->run;
     const icd_losses *l = p->losses;
-    size_t bytes = pixels(r) * sizeof(float);
+    size_t bytes = (size_t)p->n * pixels(r) * sizeof(float);
     const int32_t *labels = p->labels ? p->labels + p->first : NULL;
     const int32_t *positive_labels = l->positive_labels ? l->positive_labels + p->first : NULL;
     int kl_images = p->kl && p->first < l->kl_batch ? l->kl_batch - p->first : 0;
     if (kl_images > p->n)
         kl_images = p->n;
+    memset(w->grad, 0, r->plan->arch->n_values * sizeof *w->grad);
+    begin(r, p->n, p->n, positive_labels);
+    memcpy(fast_value(r, 0, 1), l->positives + (size_t)p->first * pixels(r), bytes);
+    contrastive(p, 1, 0, 1, 0, positive_labels);
+
     begin(r, p->n, p->n, labels);
     if (kl_images && !p->last_step_at_hand)
         langevin_step(p, p->chain->steps, state_row(p, p->chain->steps - 1), 1, 0);
-
     /* x- = Omega(x_K): one forward and one backward pass serve L_CD and L_opt                                    [ICD:5] */
-    memcpy(fast_value(r, 0, 1), state_row(p, p->chain->steps), (size_t)p->n * bytes);
+    memcpy(fast_value(r, 0, 1), state_row(p, p->chain->steps), bytes);
     contrastive(p, 1, 1, -1, kl_images > 0, labels);
-    if (kl_images) {
-        r->n = kl_images;
-        kl(p, labels);
-    }
-    begin(r, p->n, p->n, positive_labels);
-    memcpy(fast_value(r, 0, 0), l->positives + (size_t)p->first * pixels(r), (size_t)p->n * bytes);
-    contrastive(p, 0, 0, 1, 0, positive_labels);
+    give(p, ICD_GRAD_CD);
+    if (p->kl)
+        kl(p, kl_images, labels);
 }

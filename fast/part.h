@@ -13,11 +13,13 @@ typedef struct {
     float *a;                        /* (part,d) dL_KL/dx_k */
     float *g;                        /* (part,d) grad E(x_K), where L_opt and L_ent go apart */
     float *energy, *weight;          /* (n_scales,part) */
-    float *grad[3];                  /* (n_values): of L_CD, L_KL (apart: L_opt, L_ent), by the parameters as used */
+    float *grad;                     /* (n_values) of one loss at a time, by the parameters as used */
 } fast_worker;
 
+typedef struct fast_part fast_part;
+
 /* A part: images first .. first+n-1 of the batch. The arrays are the batch's; the part touches its own rows only. */
-typedef struct {
+struct fast_part {
     fast_worker *worker;
     int first, n;
     const icd_chain *chain;
@@ -34,7 +36,9 @@ typedef struct {
     double *energies, *squares;      /* (2,batch): positives, then negatives: E, and what energy_l2 weighs */
     int32_t *nn_index;               /* (batch) */
     double *nn_square;               /* (batch) */
-} fast_part;
+    void (*give)(fast_part *p, icd_vector v);      /* adds worker->grad to the batch's vector v, when it is this part's turn */
+    void *owner;                     /* give's own */
+};
 
 /* E of n images at x (n,d): energy (n), per_scale (n,n_scales) or NULL, gradient (n,d) or NULL.            [ICD:2.4] */
 void fast_part_energy(fast_worker *w, int n, const float *x, const int32_t *labels, double *energy, double *per_scale,
@@ -43,7 +47,7 @@ void fast_part_energy(fast_worker *w, int n, const float *x, const int32_t *labe
 /* K Langevin steps.                                                                              [ICD:alg1.8-11] [GL:1] */
 void fast_part_chain(fast_part *p);
 
-/* The gradients of L_CD and L_KL of this part into worker->grad.                          [ICD:5] [ICD:6] [ICD:7] [ICD:8] */
+/* The gradients of L_CD and L_KL of this part, each given as soon as it is whole.                          [ICD:5] [ICD:6] [ICD:7] [ICD:8] */
 void fast_part_losses(fast_part *p);
 
 #endif

@@ -25,12 +25,12 @@ typedef struct {
 static inline float *fast_value(const fast_run *r, int tensor, int side)
 {
     const fast_tensor *t = &r->plan->tensor[tensor];
-    return r->arena + t->value + (size_t)side * (size_t)r->room * t->count;
+    return r->arena + t->value + (size_t)side * (size_t)r->room * t->value_step;
 }
 static inline float *fast_adjoint(const fast_run *r, int tensor, int side)
 {
     const fast_tensor *t = &r->plan->tensor[tensor];
-    return r->arena + t->adjoint + (size_t)(1 - side) * (size_t)r->room * t->count;
+    return r->arena + t->adjoint + (size_t)(1 - side) * (size_t)r->room * t->adjoint_step;
 }
 
 /* Once per arena: the constants. */

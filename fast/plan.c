@@ -276,15 +276,46 @@ static void at_least(size_t *most, size_t want)
         *most = want;
 }
 
+/* How many nodes read tensor t. */
+static int readers(const fast_plan *p, int t)
+{
+    int n = 0;
+    for (int i = 0; i < p->n_nodes; i++) {
+        const fast_node *d = &p->node[i];
+        n += (d->in[0] == t) + (d->in[1] == t) + (d->in[2] == t) + (d->add == t);
+    }
+    return n;
+}
+
+/* Who needs no room of its own: a value that only the pool or mean right behind it reads, and that no backward pass wants; and
+ * the adjoint of a pool's result, which an activation writes and the pool reads. They pass through the temporaries. */
+static void find_passing(fast_plan *p)
+{
+    for (int i = 0; i < p->n_tensors; i++)
+        p->tensor[i].value_step = p->tensor[i].adjoint_step = p->tensor[i].count;
+    for (int i = 1; i < p->n_nodes; i++) {
+        const fast_node *before = &p->node[i - 1], *d = &p->node[i];
+        fast_tensor *t = &p->tensor[d->in[0]];
+        if (before->out != d->in[0] || readers(p, d->in[0]) != 1)
+            continue;
+        int pools = d->kind == FAST_NODE_AVGPOOL || d->kind == FAST_NODE_MEAN;
+        if (pools && (before->kind == FAST_NODE_CONV || before->kind == FAST_NODE_NORM_SWISH || before->kind == FAST_NODE_ACT))
+            t->value_step = 0;
+        if (d->kind == FAST_NODE_ACT && before->kind == FAST_NODE_AVGPOOL && d->plus[0] < 0)
+            t->adjoint_step = 0;
+    }
+}
+
 static void lay_out(fast_plan *p)
 {
     const fast_backend *b = p->backend;
     size_t n = (size_t)p->part, at = 0, most = 0;
     int widest = 1;
+    find_passing(p);
     for (int i = 0; i < p->n_tensors; i++) {
         fast_tensor *t = &p->tensor[i];
-        t->value = take(&at, 2 * n * t->count);
-        t->adjoint = take(&at, 2 * n * t->count);
+        t->value = take(&at, 2 * n * t->value_step);
+        t->adjoint = take(&at, 2 * n * t->adjoint_step);
         at_least(&most, t->count);
         widest = t->c > widest ? t->c : widest;
     }
@@ -324,6 +355,11 @@ static void lay_out(fast_plan *p)
         }
     p->temporary = take(&at, n * most);
     p->temporary2 = take(&at, n * most);
+    for (int i = 0; i < p->n_tensors; i++) {
+        fast_tensor *t = &p->tensor[i];
+        t->value = t->value_step ? t->value : p->temporary;
+        t->adjoint = t->adjoint_step ? t->adjoint : p->temporary2;
+    }
     p->constants = take(&at, 3 * (size_t)widest);
     p->floats = at;
 }

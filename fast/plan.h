@@ -15,7 +15,9 @@ typedef struct {
     int c, h, w, planar;
     size_t count;                    /* floats of one image */
     int of_image;                    /* the image or a pool of it: no parameter lies before it */
-    size_t value, adjoint;           /* where its two sides are in the arena, in floats */
+    /* Where its two sides are in the arena, in floats, and how far apart they are for each image: count, or 0 where both are one
+     * place, since what is written there is read by the next node and by no other. */
+    size_t value, value_step, adjoint, adjoint_step;
 } fast_tensor;
 
 typedef enum { FAST_NODE_PACK, FAST_NODE_CONV, FAST_NODE_NORM_SWISH, FAST_NODE_ACT, FAST_NODE_AVGPOOL, FAST_NODE_MAXPOOL,

@@ -17,10 +17,10 @@ status 0 'slots of portable: [0-9]* passed, 0 failed' --engine cpu:portable --on
 status 0 'verify  *[0-9]* passed, 0 failed'           --engine cpu --only adam
 status 1 'nothing of that name'                       --engine cpu:portable --only 'no such slot'
 status 1 'ref and ref64'                              --engine cuda
-status 1 'cpu:NAME'                                   --engine cpu:
+status 1 "no engine 'cpu:'"                           --engine cpu:
 status 1 'has none'                                   --engine ref --only conv
 status 1 'set is not wanted'                          --engine cpu --set filters=3
-status 77 'no kernels of that name'                   --engine cpu:toaster
+status 1 'no engine .cpu:toaster'                     --engine cpu:toaster
 
 # one of these is for another processor
 foreign=0

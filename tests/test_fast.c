@@ -90,6 +90,7 @@ TEST(adjoints_that_meet_in_unusual_places)
         "half: swish | conv 8 | attn | attn | mean | dense 1; quarter: res 3 | conv 1 2 1 0",
         "full: maxpool | conv 4 1 1 0 | nonlocal | flatten | dense 1; half: flatten | lrelu 0.2 | dense 1",
         "full: down 4 | res 4 | nonlocal | lrelu 0.1 | conv 4 3 2 1 | mean | dense 1; quarter: mean | dense 1",
+        "full: conv 4 | flatten | mean | dense 1; half: maxpool | mean | mean | dense 1",
     };
     static float images[(2 * N + X) * D];
     static double normals[K * N * D];

@@ -65,6 +65,9 @@ class Peer:
     def ask(self, line):
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self):
         answer = self.process.stdout.readline()
         if not answer:
             sys.exit("bench-peer: " + " ".join(self.process.args) + " stopped")
@@ -181,7 +184,9 @@ class Bench:
         command = [self.python, os.path.join(HERE, "torch_step.py"), "--serve", "--net", net]
         for name, value in (("filters", filters), ("batch", batch), ("steps", steps), ("threads", threads)):
             command += ["--" + name, str(value)]
-        return Peer(command + ["--compile"] * self.o.compile, threads)
+        peer = Peer(command + ["--compile"] * self.o.compile, threads)
+        peer.answer()                              # its first line: it has warmed up, and leaves the cores to icd
+        return peer
 
     def pair(self, net, filters, batch, steps, kl=True, backprop_all=False, peer=None, threads=None, rounds=None):
         """Rounds of an iteration of icd and, with a peer, of PyTorch."""

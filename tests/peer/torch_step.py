@@ -1,7 +1,7 @@
 """One training iteration of ICD Algorithm 1 in PyTorch, timed part by part: the peer that `make bench-peer` times icd against.
 
     torch_step.py --net code-mnist --filters 64 --batch 64 --steps 20 --threads 2 --iterations 5      one line of JSON
-    torch_step.py --net code-mnist --serve        one line of JSON for each line of stdin, a JSON object of what differs
+    torch_step.py --net code-mnist --serve        a line of JSON when warm, then one for each line of stdin: what differs
                                                   from the options: {"steps": 40, "kl": false, "backprop_all": true}
     torch_step.py --check                         the quick arrangement against the plain one: gradients agree, or exit 1
 
@@ -457,6 +457,7 @@ def answer(o, work, steps, kl, backprop_all, iterations):
 
 
 def serve(o, work):
+    print(json.dumps(about(o, work)), flush=True)                         # warm, and from here on idle until asked
     for line in sys.stdin:
         ask = dict({"steps": o.steps, "kl": o.kl, "backprop_all": o.backprop_all, "iterations": 1}, **json.loads(line))
         print(json.dumps(answer(o, work, ask["steps"], ask["kl"], ask["backprop_all"], ask["iterations"])), flush=True)
