@@ -43,11 +43,12 @@ const char *fast_backend_missing(const fast_backend *b)
     NEED(conv_choose) NEED(conv_scratch) NEED(conv_packed) NEED(conv_pack) NEED(conv_fwd) NEED(conv_bwd_x) NEED(conv_bwd_w)
     NEED(bias_bwd)
     NEED(norm_scratch) NEED(norm_swish_fwd) NEED(norm_swish_bwd) NEED(norm_swish_tan) NEED(norm_swish_bwd2)
+    NEED(class_affine_fwd) NEED(class_affine_bwd)
     NEED(act_fwd) NEED(act_bwd) NEED(act_bwd2)
     NEED(avgpool_fwd) NEED(avgpool_bwd) NEED(maxpool_fwd) NEED(maxpool_tan) NEED(maxpool_bwd) NEED(mean_fwd) NEED(mean_bwd)
     NEED(pack) NEED(unpack)
     NEED(attn_scratch) NEED(attn_fwd) NEED(attn_bwd) NEED(attn_tan) NEED(attn_bwd2)
-    NEED(scale_add) NEED(mul_add) NEED(dot) NEED(loss_weights) NEED(nearest) NEED(kl_cotangent)
+    NEED(copy) NEED(zero) NEED(scale_add) NEED(mul_add) NEED(dot) NEED(loss_weights) NEED(nearest) NEED(kl_cotangent)
     NEED(langevin) NEED(sum_squares) NEED(adam)
 #undef NEED
     return NULL;

@@ -19,7 +19,9 @@
  *   d sum E_t/dy. Passes: fwd, bwd, tan, bwd2 (second-order backward). A linear slot needs no tan and no bwd2 of its own.
  * NAN, INF  go through as IEEE arithmetic takes them; no slot may turn a NaN into a number.
  * WEIGHTS OF IMAGES  Where a slot sums a parameter's gradient over images, `scale` (n) multiplies image i's share; NULL: 1.
- *   Parameter gradients are added to what is there (+=). */
+ *   Parameter gradients are added to what is there (+=).
+ * MEMORY  Whatever a plan's passes do to tensors, rows and gradients, they do by slots: those may lie where only the table's
+ *   processor reaches. */
 #ifndef FAST_BACKEND_H
 #define FAST_BACKEND_H
 
@@ -154,6 +156,16 @@ struct fast_backend {
                             const fast_norm_saved *saved, const float *x_t, const float *hy, const float *gy, float *hx,
                             float *ggain, float *gbias);
 
+    /* -- gain and bias of images with classes: per_image gain = class_gain[label] gain, bias = class_gain[label] bias +
+     * class_bias[label]. gain, bias (c), both or neither NULL (1 and 0); tables (classes,c); the images' (n,c) -- */
+
+    void (*class_affine_fwd)(fast_ctx *, int n, int c, const int32_t *labels, const float *gain, const float *bias,
+                             const float *class_gain, const float *class_bias, float *image_gain, float *image_bias);
+    /* ggain, gbias (NULL where gain is), gclass_gain, gclass_bias: +=, from the gradients by the images'. */
+    void (*class_affine_bwd)(fast_ctx *, int n, int c, const int32_t *labels, const float *gain, const float *bias,
+                             const float *class_gain, const float *image_ggain, const float *image_gbias, float *ggain,
+                             float *gbias, float *gclass_gain, float *gclass_bias);
+
     /* -- activation alone: swish, or x where x > 0 and slope x elsewhere. count floats of any layout -- */
 
     void (*act_fwd)(fast_ctx *, fast_act a, float slope, size_t count, const float *x, float *y);
@@ -198,9 +210,11 @@ struct fast_backend {
 
     /* -- elementwise, count floats -- */
 
+    void (*copy)(fast_ctx *, size_t count, const float *from, float *to);
+    void (*zero)(fast_ctx *, size_t count, float *to);
     /* y = a x + add. *a: a parameter; NULL: 1. add NULL: 0. y may be x or add. */
     void (*scale_add)(fast_ctx *, size_t count, const float *a, const float *x, const float *add, float *y);
-    /* out = m (x + a y). m NULL: 1. out may be x. */
+    /* out = m (x + a y). m NULL: 1; x NULL: 0. out may be x. */
     void (*mul_add)(fast_ctx *, size_t count, float a, const float *m, const float *x, const float *y, float *out);
     /* *out += sum over images i of scale[i] <a_i, b_i>, (n,count) each, summed in double. */
     void (*dot)(fast_ctx *, int n, size_t count, const float *a, const float *b, const float *scale, float *out);

@@ -1,15 +1,5 @@
-/* conditional.c: gain and bias of a class: z = class_gain (gain xhat + bias) + class_bias, as one gain and bias per image. */
+/* conditional.c: models with classes: a gain and bias for each image, and their gradients given to the parameters. */
 #include "passes.h"
-
-#include <string.h>
-
-typedef struct { const float *gain, *bias, *class_gain, *class_bias; int c; } tables;
-
-static tables tables_of(const fast_run *r, const fast_node *d)
-{
-    return (tables){ fast_parameter(r, d->weight), fast_parameter(r, d->bias), fast_parameter(r, d->class_gain),
-                     fast_parameter(r, d->class_bias), d->norm.c };
-}
 
 void fast_set_labels(fast_run *r, const int32_t *labels)
 {
@@ -17,38 +7,24 @@ void fast_set_labels(fast_run *r, const int32_t *labels)
         const fast_node *d = &r->plan->node[k];
         if (d->kind != FAST_NODE_NORM_SWISH || !d->norm.per_image)
             continue;
-        tables t = tables_of(r, d);
-        float *gain = r->arena + d->affine, *bias = gain + (size_t)r->plan->part * (size_t)t.c;
-        for (int i = 0; i < r->n; i++)
-            for (int c = 0; c < t.c; c++) {
-                float class_gain = t.class_gain[labels[i] * t.c + c];
-                gain[i * t.c + c] = t.gain ? class_gain * t.gain[c] : class_gain;
-                bias[i * t.c + c] = t.class_bias[labels[i] * t.c + c] + (t.bias ? class_gain * t.bias[c] : 0);
-            }
+        float *gain = r->arena + d->affine, *bias = gain + (size_t)r->plan->part * (size_t)d->norm.c;
+        r->plan->backend->class_affine_fwd(&r->ctx, r->n, d->norm.c, labels, fast_parameter(r, d->weight),
+                                           fast_parameter(r, d->bias), fast_parameter(r, d->class_gain),
+                                           fast_parameter(r, d->class_bias), gain, bias);
     }
 }
 
-void fast_conditional_zero(const fast_run *r, const fast_node *d)
+void fast_conditional_zero(fast_run *r, const fast_node *d)
 {
     size_t rows = (size_t)r->plan->part * (size_t)d->norm.c;
-    memset(r->arena + d->affine + 2 * rows, 0, 2 * rows * sizeof(float));
+    r->plan->backend->zero(&r->ctx, 2 * rows, r->arena + d->affine + 2 * rows);
 }
 
-void fast_conditional_give(const fast_run *r, const fast_node *d, const int32_t *labels, float *grad)
+void fast_conditional_give(fast_run *r, const fast_node *d, const int32_t *labels, float *grad)
 {
-    tables t = tables_of(r, d);
     fast_affine own = fast_node_affine(r, d, grad);
-    float *to_gain = fast_gradient(r, d->weight, grad), *to_bias = fast_gradient(r, d->bias, grad);
-    float *to_class_gain = fast_gradient(r, d->class_gain, grad), *to_class_bias = fast_gradient(r, d->class_bias, grad);
-    for (int i = 0; i < r->n; i++)
-        for (int c = 0; c < t.c; c++) {
-            float gg = own.ggain[i * t.c + c], gb = own.gbias[i * t.c + c];
-            int row = labels[i] * t.c + c;
-            to_class_gain[row] += t.gain ? gg * t.gain[c] + gb * t.bias[c] : gg;
-            to_class_bias[row] += gb;
-            if (to_gain) {
-                to_gain[c] += gg * t.class_gain[row];
-                to_bias[c] += gb * t.class_gain[row];
-            }
-        }
+    r->plan->backend->class_affine_bwd(&r->ctx, r->n, d->norm.c, labels, fast_parameter(r, d->weight), fast_parameter(r, d->bias),
+                                       fast_parameter(r, d->class_gain), own.ggain, own.gbias, fast_gradient(r, d->weight, grad),
+                                       fast_gradient(r, d->bias, grad), fast_gradient(r, d->class_gain, grad),
+                                       fast_gradient(r, d->class_bias, grad));
 }

@@ -26,7 +26,8 @@ typedef struct {
     double *chunk;                       /* (chunks) */
     /* The batch's rows, for as many images as the largest batch yet. */
     int rows;
-    double *length, *energies, *squares, *nn_square;
+    double *length, *nn_square;
+    float *energies;                     /* (2,n_scales,batch) */
     int32_t *nn_index, *labels;
     int *finite;
     float *state;                        /* (keep+1,n,d) */
@@ -97,13 +98,13 @@ static icd_status want_workers(engine *e, int jobs, icd_err *err)
 
 static icd_status want_rows(engine *e, int n, icd_err *err)
 {
-    void **row[] = { (void **)&e->length, (void **)&e->energies, (void **)&e->squares, (void **)&e->nn_square,
-                     (void **)&e->nn_index, (void **)&e->labels, (void **)&e->finite };
-    static const size_t bytes[] = { 8, 16, 16, 8, 4, 4, sizeof(int) };
+    void **row[] = { (void **)&e->length, (void **)&e->nn_square, (void **)&e->energies, (void **)&e->nn_index,
+                     (void **)&e->labels, (void **)&e->finite };
+    const size_t bytes[] = { 8, 8, 2 * sizeof(float) * (size_t)e->base.arch->n_scales, 4, 4, sizeof(int) };
     if (n <= e->rows)
         return ICD_OK;
     e->rows = 0;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 6; i++) {
         icd_free(*row[i]);
         *row[i] = NULL;
         ICD_TRY(want(row[i], (size_t)n, bytes[i], "a batch's results", err));
@@ -178,8 +179,7 @@ typedef struct {
     /* energy */
     const float *x;
     const int32_t *labels;
-    double *energy, *per_scale;
-    float *gradient;
+    float *energies, *gradient;
 } job;
 
 static int parts_of(const engine *e, int n) { return (n + e->plan.part - 1) / e->plan.part; }
@@ -194,10 +194,7 @@ static void energy_job(void *context, int thread, int index)
 {
     job *j = context;
     int first, n = part_images(j, index, &first);
-    size_t at = (size_t)first * j->e->d;
-    fast_part_energy(&j->e->worker[thread], n, j->x + at, j->labels ? j->labels + first : NULL, j->energy + first,
-                     j->per_scale ? j->per_scale + first * j->e->base.arch->n_scales : NULL,
-                     j->gradient ? j->gradient + at : NULL);
+    fast_part_energy(&j->e->worker[thread], j->n, first, n, j->x, j->labels, j->energies, j->gradient);
 }
 
 /* vector[v] += the part's gradient, in the parts' order: their sum does not depend on the threads. */
@@ -249,13 +246,42 @@ static icd_status fast_export(icd_engine *base, icd_vector v, double *to, icd_er
     return ICD_OK;
 }
 
+/* E(x_i) = sum_s E_s(x_i), of energies (n_scales,n)                                                             [ICD:2.4] */
+static double summed(const engine *e, int n, const float *energies, int i)
+{
+    double sum = 0;
+    for (int s = 0; s < e->base.arch->n_scales; s++)
+        sum += (double)energies[(size_t)s * (size_t)n + (size_t)i];
+    return sum;
+}
+
+/* What energy_l2 weighs: E^2, or with scale_mean the mean of the scales' squares. */
+static double squared(const engine *e, int n, const float *energies, int i, int scale_mean)
+{
+    int scales = e->base.arch->n_scales;
+    double sum = summed(e, n, energies, i), square = 0;
+    for (int s = 0; s < scales; s++) {
+        double of_scale = (double)energies[(size_t)s * (size_t)n + (size_t)i];
+        square += of_scale * of_scale / scales;
+    }
+    return scale_mean ? square : sum * sum;
+}
+
 static icd_status fast_energy(icd_engine *base, int use_ema, int n, const float *x, const int32_t *labels, double *energy,
                               double *per_scale, float *gradient, icd_err *err)
 {
     engine *e = (engine *)base;
-    job j = { .e = e, .n = n, .x = x, .labels = labels, .energy = energy, .per_scale = per_scale, .gradient = gradient };
+    job j = { .e = e, .n = n, .x = x, .labels = labels, .gradient = gradient };
+    int scales = base->arch->n_scales;
     ICD_TRY(prepare(e, use_ema, err));
+    ICD_TRY(want((void **)&j.energies, (size_t)n * (size_t)scales, sizeof(float), "energies", err));
     icd_parallel(base->threads, parts_of(e, n), energy_job, &j);
+    for (int i = 0; i < n; i++) {
+        energy[i] = summed(e, n, j.energies, i);
+        for (int s = 0; s < scales && per_scale; s++)
+            per_scale[i * scales + s] = (double)j.energies[(size_t)s * (size_t)n + (size_t)i];
+    }
+    icd_free(j.energies);
     return ICD_OK;
 }
 
@@ -363,7 +389,6 @@ static icd_status begin_losses(engine *e, const icd_chain *c, icd_losses *l, job
     j->part.losses = l;
     j->part.kl = l->apart || l->w_opt != 0 || (l->w_ent != 0 && l->n_neighbours > 0);
     j->part.energies = e->energies;
-    j->part.squares = e->squares;
     j->part.nn_index = e->nn_index;
     j->part.nn_square = e->nn_square;
     return ICD_OK;
@@ -373,18 +398,20 @@ static void loss_values(const engine *e, const icd_losses *l, int kl, icd_loss_s
 {
     const double floor = 1e-6;           /* of a distance: log is -inf at a duplicate                           [ICD:8] */
     double share = l->scale_mean ? 1.0 / e->base.arch->n_scales : 1.0;
+    const float *negative = e->energies + (size_t)e->base.arch->n_scales * (size_t)l->n;
     for (int i = 0; i < l->n; i++) {
-        s->energy_positive += e->energies[i] / l->n;
-        s->energy_negative += e->energies[l->n + i] / l->n;
-        s->loss_l2 += (e->squares[i] + e->squares[l->n + i]) / l->n;
+        double plus = summed(e, l->n, e->energies, i), minus = summed(e, l->n, negative, i);
+        s->energy_positive += plus / l->n;
+        s->energy_negative += minus / l->n;
+        s->loss_l2 += (squared(e, l->n, e->energies, i, l->scale_mean) + squared(e, l->n, negative, i, l->scale_mean)) / l->n;
         if (l->energy_positive)
-            l->energy_positive[i] = e->energies[i];
+            l->energy_positive[i] = plus;
         if (l->energy_negative)
-            l->energy_negative[i] = e->energies[l->n + i];
+            l->energy_negative[i] = minus;
     }
     s->loss_cd = share * (s->energy_positive - s->energy_negative);
     for (int i = 0; kl && i < l->kl_batch; i++) {
-        s->loss_opt += share * e->energies[l->n + i] / l->kl_batch;
+        s->loss_opt += share * summed(e, l->n, negative, i) / l->kl_batch;
         if (l->n_neighbours == 0)
             continue;
         double square = e->nn_square[i];
@@ -490,7 +517,7 @@ static icd_status fast_memory(icd_engine *base, const icd_work *w, icd_memory *o
     out->part = e->plan.part;
     out->parameters = (base->arch->n_values * vectors + e->plan.packed) * sizeof(float);
     out->work = worker_floats(&e->plan) * sizeof(float) * (size_t)threads
-                + (size_t)(w->keep + 1) * (size_t)w->batch * e->d * sizeof(float) + (size_t)w->batch * 64;
+                + (size_t)(w->keep + 1) * (size_t)w->batch * e->d * sizeof(float) + (size_t)w->batch * (size_t)(32 + 8 * base->arch->n_scales);
     return ICD_OK;
 }
 
@@ -507,7 +534,7 @@ static void fast_close(icd_engine *base)
     }
     for (int t = 0; t < base->threads && e->memory; t++)
         icd_free(e->memory[t]);
-    void *rest[] = { e->memory, e->worker, e->chunk, e->length, e->energies, e->squares, e->nn_square, e->nn_index, e->labels,
+    void *rest[] = { e->memory, e->worker, e->chunk, e->length, e->energies, e->nn_square, e->nn_index, e->labels,
                      e->finite, e->state };
     for (size_t i = 0; i < sizeof rest / sizeof rest[0]; i++)
         icd_free(rest[i]);

@@ -1,8 +1,6 @@
 /* part.c: chain and losses of one part, with all that the passes can share. */
 #include "part.h"
 
-#include <string.h>
-
 static size_t pixels(const fast_run *r) { return r->plan->tensor[0].count; }
 
 static void begin(fast_run *r, int n, int room, const int32_t *labels)
@@ -13,43 +11,36 @@ static void begin(fast_run *r, int n, int room, const int32_t *labels)
         fast_set_labels(r, labels);
 }
 
-/* Energies of value[side]: energy (scales,n), and weight[s,i] = c0 + c1 E. */
-static void energies(fast_worker *w, int side, int together, float c0, float c1)
+static void copy(fast_run *r, size_t count, const float *from, float *to)
 {
-    const fast_plan *p = w->run.plan;
-    const float *y[ICD_MAX_SCALES];
-    for (int s = 0; s < p->arch->n_scales; s++)
-        y[s] = fast_value(&w->run, p->output[s], side);
-    p->backend->loss_weights(&w->run.ctx, w->run.n, p->arch->n_scales, y, together, c0, c1, w->energy, w->weight);
+    r->plan->backend->copy(&r->ctx, count, from, to);
 }
 
-/* E(x_i) = sum_s E_s(x_i)                                                                                       [ICD:2.4] */
-static double summed(const fast_worker *w, int i)
+/* Energies of value[side] into `to` (scales,batch), from row `first` on, and weight[s,i] = c0 + c1 E. */
+static void energies(fast_worker *w, int side, int together, float c0, float c1, float *weight, float *to, int batch, int first)
 {
-    double sum = 0;
-    for (int s = 0; s < w->run.plan->arch->n_scales; s++)
-        sum += (double)w->energy[s * w->run.n + i];
-    return sum;
+    fast_run *r = &w->run;
+    const float *y[ICD_MAX_SCALES] = { NULL };
+    int scales = r->plan->arch->n_scales;
+    for (int s = 0; s < scales; s++)
+        y[s] = fast_value(r, r->plan->output[s], side);
+    r->plan->backend->loss_weights(&r->ctx, r->n, scales, y, together, c0, c1, w->energy, weight);
+    for (int s = 0; s < scales; s++)
+        copy(r, (size_t)r->n, w->energy + s * r->n, to + (size_t)s * (size_t)batch + first);
 }
 
-void fast_part_energy(fast_worker *w, int n, const float *x, const int32_t *labels, double *energy, double *per_scale,
+void fast_part_energy(fast_worker *w, int batch, int first, int n, const float *x, const int32_t *labels, float *energy,
                       float *gradient)
 {
     fast_run *r = &w->run;
-    int scales = r->plan->arch->n_scales;
-    size_t count = (size_t)n * pixels(r);
-    begin(r, n, n, labels);
-    memcpy(fast_value(r, 0, 0), x, count * sizeof *x);
+    size_t count = (size_t)n * pixels(r), at = (size_t)first * pixels(r);
+    begin(r, n, n, labels ? labels + first : NULL);
+    copy(r, count, x + at, fast_value(r, 0, 0));
     fast_forward(r, 0);
-    energies(w, 0, 0, 0, 0);
-    for (int i = 0; i < n; i++) {
-        energy[i] = summed(w, i);
-        for (int s = 0; s < scales && per_scale; s++)
-            per_scale[i * scales + s] = (double)w->energy[s * n + i];
-    }
+    energies(w, 0, 0, 0, 0, NULL, energy, batch, first);
     if (gradient) {
         fast_backward(r, 0, 1, NULL, NULL, NULL);
-        memcpy(gradient, fast_adjoint(r, 0, 0), count * sizeof *gradient);
+        copy(r, count, fast_adjoint(r, 0, 0), gradient + at);
     }
 }
 
@@ -77,7 +68,7 @@ static void langevin_step(fast_part *p, int k, const float *from, int with_insid
         move.noise = (float)c->noise;
         b->langevin(&r->ctx, &move);
     } else {
-        memcpy(y, from, (size_t)r->n * d * sizeof *y);
+        copy(r, (size_t)r->n * d, from, y);
         drift.noise = (float)c->noise;
     }
     fast_forward(r, 0);
@@ -104,17 +95,17 @@ void fast_part_chain(fast_part *p)
     fast_worker *w = p->worker;
     fast_run *r = &w->run;
     const icd_chain *c = p->chain;
-    size_t bytes = (size_t)p->n * pixels(r) * sizeof(float), at = (size_t)p->first * pixels(r);
+    size_t count = (size_t)p->n * pixels(r), at = (size_t)p->first * pixels(r);
     begin(r, p->n, p->n, p->labels ? p->labels + p->first : NULL);
-    memcpy(w->x, c->x0 + at, bytes);
+    copy(r, count, c->x0 + at, w->x);
     for (int k = 0; k <= c->steps; k++) {
         if (k > 0)
             langevin_step(p, k, w->x, k == c->steps, 1);
         if (k >= c->steps - c->keep)
-            memcpy(state_row(p, k), w->x, bytes);
+            copy(r, count, w->x, state_row(p, k));
     }
     p->last_step_at_hand = c->steps > 0;
-    memcpy(p->out + at, w->x, bytes);
+    copy(r, count, w->x, p->out + at);
 }
 
 /* ---- L_CD ---- */
@@ -129,17 +120,8 @@ static void contrastive(fast_part *p, int side, int row, double sign, int want_x
     int scales = r->plan->arch->n_scales;
     double share = l->scale_mean ? 1.0 / scales : 1.0, l2 = l->apart ? 0 : 2 * l->energy_l2 / l->n;
     fast_forward(r, side);
-    energies(w, side, !l->scale_mean, (float)(sign * share / l->n), (float)(l->scale_mean ? l2 / scales : l2));
-    for (int i = 0; i < r->n; i++) {
-        double sum = summed(w, i), square = sum * sum;
-        if (l->scale_mean) {
-            square = 0;
-            for (int s = 0; s < scales; s++)
-                square += (double)w->energy[s * r->n + i] * (double)w->energy[s * r->n + i] / scales;
-        }
-        p->energies[row * l->n + p->first + i] = sum;
-        p->squares[row * l->n + p->first + i] = square;
-    }
+    energies(w, side, !l->scale_mean, (float)(sign * share / l->n), (float)(l->scale_mean ? l2 / scales : l2), w->weight,
+             p->energies + (size_t)row * (size_t)scales * (size_t)l->n, l->n, p->first);
     fast_backward(r, side, want_x, w->weight, labels, w->grad);
 }
 
@@ -147,7 +129,7 @@ static void give(fast_part *p, icd_vector v)
 {
     fast_worker *w = p->worker;
     p->give(p, v);
-    memset(w->grad, 0, w->run.plan->arch->n_values * sizeof *w->grad);
+    w->run.plan->backend->zero(&w->run.ctx, w->run.plan->arch->n_values, w->grad);
 }
 
 /* ---- L_KL ---- */
@@ -158,8 +140,8 @@ static void through_step(fast_part *p, int want_x, const int32_t *labels)
 {
     fast_worker *w = p->worker;
     fast_run *r = &w->run;
-    float minus_lambda = (float)-p->chain->step_size;
-    r->plan->backend->scale_add(&r->ctx, (size_t)r->n * pixels(r), &minus_lambda, w->a, NULL, fast_value(r, 0, 1));
+    r->plan->backend->mul_add(&r->ctx, (size_t)r->n * pixels(r), (float)-p->chain->step_size, NULL, NULL, w->a,
+                              fast_value(r, 0, 1));
     fast_tangent(r);
     fast_second(r, want_x, labels, w->grad);
 }
@@ -212,7 +194,7 @@ static void kl(fast_part *p, int images, const int32_t *labels)
     }
     if (images) {
         /* grad_x E(x_K), which the first of the two ways back overwrites */
-        memcpy(w->g, fast_adjoint(r, 0, 1), (size_t)r->n * pixels(r) * sizeof *w->g);
+        copy(r, (size_t)r->n * pixels(r), fast_adjoint(r, 0, 1), w->g);
         last_cotangent(p, share, 0, w->g);
         through_chain(p, labels);
     }
@@ -232,22 +214,22 @@ void fast_part_losses(fast_part *p)
     fast_worker *w = p->worker;
     fast_run *r = &w->run;
     const icd_losses *l = p->losses;
-    size_t bytes = (size_t)p->n * pixels(r) * sizeof(float);
+    size_t count = (size_t)p->n * pixels(r);
     const int32_t *labels = p->labels ? p->labels + p->first : NULL;
     const int32_t *positive_labels = l->positive_labels ? l->positive_labels + p->first : NULL;
     int kl_images = p->kl && p->first < l->kl_batch ? l->kl_batch - p->first : 0;
     if (kl_images > p->n)
         kl_images = p->n;
-    memset(w->grad, 0, r->plan->arch->n_values * sizeof *w->grad);
+    r->plan->backend->zero(&r->ctx, r->plan->arch->n_values, w->grad);
     begin(r, p->n, p->n, positive_labels);
-    memcpy(fast_value(r, 0, 1), l->positives + (size_t)p->first * pixels(r), bytes);
+    copy(r, count, l->positives + (size_t)p->first * pixels(r), fast_value(r, 0, 1));
     contrastive(p, 1, 0, 1, 0, positive_labels);
 
     begin(r, p->n, p->n, labels);
     if (kl_images && !p->last_step_at_hand)
         langevin_step(p, p->chain->steps, state_row(p, p->chain->steps - 1), 1, 0);
     /* x- = Omega(x_K): one forward and one backward pass serve L_CD and L_opt                                    [ICD:5] */
-    memcpy(fast_value(r, 0, 1), state_row(p, p->chain->steps), bytes);
+    copy(r, count, state_row(p, p->chain->steps), fast_value(r, 0, 1));
     contrastive(p, 1, 1, -1, kl_images > 0, labels);
     give(p, ICD_GRAD_CD);
     if (p->kl)

@@ -33,15 +33,15 @@ struct fast_part {
     /* losses */
     const icd_losses *losses;        /* kl_batch resolved */
     int kl;                          /* is there an L_KL? */
-    double *energies, *squares;      /* (2,batch): positives, then negatives: E, and what energy_l2 weighs */
+    float *energies;                 /* (2,n_scales,batch): positives, then negatives */
     int32_t *nn_index;               /* (batch) */
     double *nn_square;               /* (batch) */
     void (*give)(fast_part *p, icd_vector v);      /* adds worker->grad to the batch's vector v, when it is this part's turn */
     void *owner;                     /* give's own */
 };
 
-/* E of n images at x (n,d): energy (n), per_scale (n,n_scales) or NULL, gradient (n,d) or NULL.            [ICD:2.4] */
-void fast_part_energy(fast_worker *w, int n, const float *x, const int32_t *labels, double *energy, double *per_scale,
+/* E_s of images first .. first+n-1 of a batch: x (batch,d); energy (n_scales,batch), gradient (batch,d) or NULL. [ICD:2.4] */
+void fast_part_energy(fast_worker *w, int batch, int first, int n, const float *x, const int32_t *labels, float *energy,
                       float *gradient);
 
 /* K Langevin steps.                                                                              [ICD:alg1.8-11] [GL:1] */

@@ -33,7 +33,7 @@ static inline float *fast_adjoint(const fast_run *r, int tensor, int side)
     return r->arena + t->adjoint + (size_t)(1 - side) * (size_t)r->room * t->adjoint_step;
 }
 
-/* Once per arena: the constants. */
+/* Once per arena, which is all zeros: the constants. */
 void fast_run_start(fast_run *r);
 /* For a model with classes: the classes (n) of the images to come. (conditional.c) */
 void fast_set_labels(fast_run *r, const int32_t *labels);
@@ -53,8 +53,8 @@ void fast_second(fast_run *r, int want_x, const int32_t *labels, float *grad);
 typedef struct { const float *gain, *bias; float *ggain, *gbias; } fast_affine;
 fast_affine fast_node_affine(const fast_run *r, const fast_node *d, float *grad);
 /* Conditional: put the (n,c) gradients back to zero before a node, and give them to the parameters after it. (conditional.c) */
-void fast_conditional_zero(const fast_run *r, const fast_node *d);
-void fast_conditional_give(const fast_run *r, const fast_node *d, const int32_t *labels, float *grad);
+void fast_conditional_zero(fast_run *r, const fast_node *d);
+void fast_conditional_give(fast_run *r, const fast_node *d, const int32_t *labels, float *grad);
 
 static inline fast_norm_saved fast_saved_norm(const fast_run *r, const fast_node *d, int side)
 {

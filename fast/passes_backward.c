@@ -1,17 +1,11 @@
 /* passes_backward.c: backward and second: nodes in reverse order, adjoints flowing as the plan wired them. */
 #include "passes.h"
 
-#include <string.h>
-
-/* The energies' own adjoints: `value` in lane 0, one for each image and scale. */
-static void seed(const fast_run *r, int side, float value)
+/* The energies' own adjoints, one for each image and scale. */
+static void seed(fast_run *r, int side, const float *values)
 {
-    for (int s = 0; s < r->plan->arch->n_scales; s++) {
-        float *g = fast_adjoint(r, r->plan->output[s], side);
-        memset(g, 0, (size_t)r->n * FAST_LANES * sizeof *g);
-        for (int i = 0; i < r->n; i++)
-            g[i * FAST_LANES] = value;
-    }
+    for (int s = 0; s < r->plan->arch->n_scales; s++)
+        r->plan->backend->pack(&r->ctx, r->n, 1, 1, values, fast_adjoint(r, r->plan->output[s], side));
 }
 
 /* Input j's share goes straight to its adjoint, or, where another share is there already, through the temporary. */
@@ -121,7 +115,7 @@ static void node_backward(fast_run *r, const fast_node *d, int side, int want_x,
 
 void fast_backward(fast_run *r, int side, int want_x, const float *weight, const int32_t *labels, float *grad)
 {
-    seed(r, side, 1);
+    seed(r, side, r->arena + r->plan->ones);
     for (int i = r->plan->n_nodes - 1; i >= 0; i--)
         node_backward(r, &r->plan->node[i], side, want_x, weight, labels, grad);
 }
@@ -192,7 +186,7 @@ static void node_second(fast_run *r, const fast_node *d, int want_x, const int32
 
 void fast_second(fast_run *r, int want_x, const int32_t *labels, float *grad)
 {
-    seed(r, 1, 0);
+    seed(r, 1, r->arena + r->plan->zeros);
     for (int i = r->plan->n_nodes - 1; i >= 0; i--)
         node_second(r, &r->plan->node[i], want_x, labels, grad);
 }

@@ -1,25 +1,21 @@
 /* passes_forward.c: forward and tangent: nodes in order. */
 #include "passes.h"
 
-#include <string.h>
-
 void fast_run_start(fast_run *r)
 {
-    const fast_plan *p = r->plan;
-    float *ones = r->arena + p->constants;
-    size_t widest = (p->floats - p->constants) / 3;
-    for (size_t i = 0; i < widest; i++)
-        ones[i] = 1;
+    for (size_t i = 0; i < r->plan->widest; i++)
+        r->arena[r->plan->ones + i] = 1;
 }
 
 fast_affine fast_node_affine(const fast_run *r, const fast_node *d, float *grad)
 {
-    size_t widest = (r->plan->floats - r->plan->constants) / 3, rows = (size_t)r->plan->part * (size_t)d->norm.c;
-    float *constants = r->arena + r->plan->constants, *own = r->arena + d->affine;
+    const fast_plan *p = r->plan;
+    size_t rows = (size_t)p->part * (size_t)d->norm.c;
+    float *own = r->arena + d->affine, *nowhere = r->arena + p->nowhere;
     if (d->norm.per_image)
         return (fast_affine){ own, own + rows, own + 2 * rows, own + 3 * rows };
     if (d->weight < 0)
-        return (fast_affine){ constants, constants + widest, constants + 2 * widest, constants + 2 * widest };
+        return (fast_affine){ r->arena + p->ones, r->arena + p->zeros, nowhere, nowhere };
     return (fast_affine){ fast_parameter(r, d->weight), fast_parameter(r, d->bias),
                           grad ? fast_gradient(r, d->weight, grad) : NULL, grad ? fast_gradient(r, d->bias, grad) : NULL };
 }

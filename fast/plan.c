@@ -310,7 +310,7 @@ static void lay_out(fast_plan *p)
 {
     const fast_backend *b = p->backend;
     size_t n = (size_t)p->part, at = 0, most = 0;
-    int widest = 1;
+    int widest = p->part;
     find_passing(p);
     for (int i = 0; i < p->n_tensors; i++) {
         fast_tensor *t = &p->tensor[i];
@@ -360,7 +360,10 @@ static void lay_out(fast_plan *p)
         t->value = t->value_step ? t->value : p->temporary;
         t->adjoint = t->adjoint_step ? t->adjoint : p->temporary2;
     }
-    p->constants = take(&at, 3 * (size_t)widest);
+    p->widest = (size_t)widest;
+    p->ones = take(&at, p->widest);
+    p->zeros = take(&at, p->widest);
+    p->nowhere = take(&at, p->widest);
     p->floats = at;
 }
 

@@ -60,7 +60,8 @@ typedef struct {
     int output[ICD_MAX_SCALES];      /* each scale's energy: blocked (1,1,1) */
     size_t floats;                   /* of the arena: tensors of two sides, saved values, temporaries */
     size_t temporary, temporary2;    /* room for one tensor of the largest size, n images, each */
-    size_t constants;                /* (3, widest): ones, zeros, and a place for gradients that nobody wants */
+    size_t ones, zeros, nowhere;     /* as many as the widest tensor has channels or a part images; gradients that nobody wants */
+    size_t widest;                   /* how many those are */
     size_t scratch;                  /* bytes a slot may want */
     size_t packed;                   /* floats of all packed weights */
 } fast_plan;

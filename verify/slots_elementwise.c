@@ -1,8 +1,38 @@
-/* slots_elementwise.c: y = a x + add, m (x + a y), weighted inner products, and the losses' weights: against their formulas
+/* slots_elementwise.c: copies, zeros, y = a x + add, m (x + a y), weighted inner products, and the losses' weights: against their formulas
  * written out in double. */
 #include "slots.h"
 
 #include <math.h>
+#include <string.h>
+
+static void copy_zero(slots *v)
+{
+    verify_row r[2] = { row_begin("copy", "1..80 values and 1000, NaN among them"), row_begin("zero", "1..80 values and 1000") };
+    for (int i = 1; i <= 81; i++) {
+        size_t count = i == 81 ? 1000 : (size_t)i;
+        slots_case(v, "%d values", (int)count);
+        double *x = slots_normals(v, count, 1.0), *zeros = slots_zeros(v, count);
+        int broken = slots_below(v, (int)count), wrong = 0;
+        for (int place = GUARD_END; place < GUARD_PLACES; place++) {
+            slots_place(v, (guard_place)place, 0);
+            float *from = slots_in(v, count, sizeof(float), x), *to = slots_room(v, count, sizeof(float));
+            GUARDED(&v->guard, v->table->copy(&v->ctx, count, from, to));
+            slots_check(v, &r[0], EXACT_CASE, 1, count, slots_out(v, count, to), x, NULL);
+            float *old = slots_inout(v, count, sizeof(float), x);
+            GUARDED(&v->guard, v->table->zero(&v->ctx, count, old));
+            slots_check(v, &r[1], EXACT_CASE, 1, count, slots_out(v, count, old), zeros, NULL);
+        }
+        x[broken] = NAN;
+        slots_place(v, GUARD_END, 0);
+        float *from = slots_in(v, count, sizeof(float), x), *to = slots_inout(v, count, sizeof(float), zeros);
+        GUARDED(&v->guard, v->table->copy(&v->ctx, count, from, to));
+        for (size_t j = 0; j < count; j++)
+            wrong += memcmp(&to[j], &from[j], sizeof *to) != 0;
+        slots_check_count(v, &r[0], wrong);
+    }
+    slots_end(v, &r[0]);
+    slots_end(v, &r[1]);
+}
 
 static void scale_add(slots *v)
 {
@@ -45,20 +75,20 @@ static void mul_add(slots *v)
     verify_row r = row_begin("mul_add", "1..80 values and 1000"), nans = row_begin("mul_add", "NaN goes through");
     for (int i = 1; i <= 81; i++) {
         size_t count = i == 81 ? 1000 : (size_t)i;
-        int with_m = i % 3 > 0, in_place = i % 2;
-        slots_case(v, "%d values, m %d, in place %d", (int)count, with_m, in_place);
+        int with_m = i % 3 > 0, with_x = i % 4 != 3, in_place = i % 2 && with_x;
+        slots_case(v, "%d values, m %d, x %d, in place %d", (int)count, with_m, with_x, in_place);
         double *x = slots_normals(v, count, 1.0), *y = slots_normals(v, count, 1.0), *m = slots_normals(v, count, 1.0);
         double *want = slots_zeros(v, count), *size = slots_zeros(v, count);
         float a = (float)(0.1 * i - 3);
         if (i % 8 == 1)
             (i % 24 == 1 ? x : i % 24 == 9 || !with_m ? y : m)[slots_below(v, (int)count)] = NAN;
         for (size_t j = 0; j < count; j++) {
-            want[j] = (with_m ? m[j] : 1) * (x[j] + (double)a * y[j]);
-            size[j] = fabs(with_m ? m[j] : 1) * (fabs(x[j]) + fabs((double)a * y[j]));
+            want[j] = (with_m ? m[j] : 1) * ((with_x ? x[j] : 0) + (double)a * y[j]);
+            size[j] = fabs(with_m ? m[j] : 1) * ((with_x ? fabs(x[j]) : 0) + fabs((double)a * y[j]));
         }
         for (int place = GUARD_END; place < GUARD_PLACES; place++) {
             slots_place(v, (guard_place)place, 0);
-            float *from = in_place ? slots_inout(v, count, sizeof(float), x) : slots_in(v, count, sizeof(float), x);
+            float *from = in_place ? slots_inout(v, count, sizeof(float), x) : slots_in(v, count, sizeof(float), with_x ? x : NULL);
             float *mask = with_m ? slots_in(v, count, sizeof(float), m) : NULL, *other = slots_in(v, count, sizeof(float), y);
             float *to = in_place ? from : slots_room(v, count, sizeof(float));
             GUARDED(&v->guard, v->table->mul_add(&v->ctx, count, a, mask, from, other, to));
@@ -166,6 +196,7 @@ static void loss_weights(slots *v)
 
 void slots_elementwise(slots *v)
 {
+    copy_zero(v);
     scale_add(v);
     mul_add(v);
     dot(v);

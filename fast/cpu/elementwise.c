@@ -67,7 +67,7 @@ void CPU_(scale_add)(fast_ctx *ctx, size_t count, const float *a, const float *x
 
 V_INLINE void mul_add(int count, vec a, const float *m, const float *x, const float *y, float *out)
 {
-    vec sum = v_fma(a, v_get(y, count), v_get(x, count));
+    vec sum = x ? v_fma(a, v_get(y, count), v_get(x, count)) : v_mul(a, v_get(y, count));
     v_put(out, count, m ? v_mul(v_get(m, count), sum) : sum);
 }
 
@@ -77,9 +77,9 @@ void CPU_(mul_add)(fast_ctx *ctx, size_t count, float a, const float *m, const f
     vec factor = v_set1(a);
     size_t j = 0;
     for (; j + V_LANES <= count; j += V_LANES)
-        mul_add(V_LANES, factor, m ? m + j : NULL, x + j, y + j, out + j);
+        mul_add(V_LANES, factor, m ? m + j : NULL, x ? x + j : NULL, y + j, out + j);
     if (j < count)
-        mul_add((int)(count - j), factor, m ? m + j : NULL, x + j, y + j, out + j);
+        mul_add((int)(count - j), factor, m ? m + j : NULL, x ? x + j : NULL, y + j, out + j);
 }
 
 static double inner(size_t count, const float *a, const float *b)

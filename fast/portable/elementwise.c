@@ -1,6 +1,8 @@
 /* elementwise.c: layout, linear combinations, inner products, energies. */
 #include "portable.h"
 
+#include <string.h>
+
 void portable_zero_tail(int n, int c, int hw, float *y)
 {
     int end = fast_blocks(c) * FAST_LANES;
@@ -29,6 +31,18 @@ void portable_unpack(fast_ctx *ctx, int n, int c, int hw, const float *blocked, 
                 planar[planar_at(c, hw, i, k, p)] = blocked[blocked_at(c, hw, i, k, p)];
 }
 
+void portable_copy(fast_ctx *ctx, size_t count, const float *from, float *to)
+{
+    (void)ctx;
+    memcpy(to, from, count * sizeof *to);
+}
+
+void portable_zero(fast_ctx *ctx, size_t count, float *to)
+{
+    (void)ctx;
+    memset(to, 0, count * sizeof *to);
+}
+
 void portable_scale_add(fast_ctx *ctx, size_t count, const float *a, const float *x, const float *add, float *y)
 {
     (void)ctx;
@@ -42,7 +56,7 @@ void portable_mul_add(fast_ctx *ctx, size_t count, float a, const float *m, cons
 {
     (void)ctx;
     for (size_t j = 0; j < count; j++) {
-        float sum = x[j] + a * y[j];
+        float sum = x ? x[j] + a * y[j] : a * y[j];
         out[j] = m ? m[j] * sum : sum;
     }
 }

@@ -286,3 +286,33 @@ void portable_norm_swish_bwd2(fast_ctx *ctx, int n, const fast_norm *s, const fl
         }
     portable_zero_tail(n, s->c, s->h * s->w, hx);
 }
+
+void portable_class_affine_fwd(fast_ctx *ctx, int n, int c, const int32_t *labels, const float *gain, const float *bias,
+                               const float *class_gain, const float *class_bias, float *image_gain, float *image_bias)
+{
+    (void)ctx;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < c; k++) {
+            size_t row = (size_t)labels[i] * (size_t)c + (size_t)k, at = (size_t)i * (size_t)c + (size_t)k;
+            image_gain[at] = gain ? class_gain[row] * gain[k] : class_gain[row];
+            image_bias[at] = bias ? class_gain[row] * bias[k] + class_bias[row] : class_bias[row];
+        }
+}
+
+void portable_class_affine_bwd(fast_ctx *ctx, int n, int c, const int32_t *labels, const float *gain, const float *bias,
+                               const float *class_gain, const float *image_ggain, const float *image_gbias, float *ggain,
+                               float *gbias, float *gclass_gain, float *gclass_bias)
+{
+    (void)ctx;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < c; k++) {
+            size_t row = (size_t)labels[i] * (size_t)c + (size_t)k, at = (size_t)i * (size_t)c + (size_t)k;
+            float gg = image_ggain[at], gb = image_gbias[at];
+            gclass_gain[row] += gain ? gg * gain[k] + gb * bias[k] : gg;
+            gclass_bias[row] += gb;
+            if (ggain) {
+                ggain[k] += gg * class_gain[row];
+                gbias[k] += gb * class_gain[row];
+            }
+        }
+}

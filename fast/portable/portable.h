@@ -54,6 +54,11 @@ void portable_norm_swish_bwd2(fast_ctx *, int n, const fast_norm *s, const float
                               float *ggain, float *gbias);
 
 /* act.c */
+void portable_class_affine_fwd(fast_ctx *, int n, int c, const int32_t *labels, const float *gain, const float *bias,
+                               const float *class_gain, const float *class_bias, float *image_gain, float *image_bias);
+void portable_class_affine_bwd(fast_ctx *, int n, int c, const int32_t *labels, const float *gain, const float *bias,
+                               const float *class_gain, const float *image_ggain, const float *image_gbias, float *ggain,
+                               float *gbias, float *gclass_gain, float *gclass_bias);
 void portable_act_fwd(fast_ctx *, fast_act a, float slope, size_t count, const float *x, float *y);
 void portable_act_bwd(fast_ctx *, fast_act a, float slope, size_t count, const float *x, const float *gy, float *gx);
 void portable_act_bwd2(fast_ctx *, fast_act a, float slope, size_t count, const float *x, const float *x_t, const float *hy,
@@ -84,6 +89,8 @@ void portable_attn_bwd2(fast_ctx *, int n, const fast_attn *s, const float *q, c
 void portable_pack(fast_ctx *, int n, int c, int hw, const float *planar, float *blocked);
 void portable_unpack(fast_ctx *, int n, int c, int hw, const float *blocked, float *planar);
 void portable_scale_add(fast_ctx *, size_t count, const float *a, const float *x, const float *add, float *y);
+void portable_copy(fast_ctx *, size_t count, const float *from, float *to);
+void portable_zero(fast_ctx *, size_t count, float *to);
 void portable_mul_add(fast_ctx *, size_t count, float a, const float *m, const float *x, const float *y, float *out);
 void portable_dot(fast_ctx *, int n, size_t count, const float *a, const float *b, const float *scale, float *out);
 void portable_loss_weights(fast_ctx *, int n, int scales, const float *const *y, int together, float c0, float c1,
