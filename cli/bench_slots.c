@@ -212,7 +212,7 @@ static size_t scratch_of(const fast_backend *b)
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
         fast_norm n = { slots[i].c, slots[i].h, slots[i].w, slots[i].groups, 0 };
         fast_attn a = { slots[i].groups, slots[i].c, slots[i].w, slots[i].w };
-        size_t wanted = slots[i].products > 0 ? slots[i].groups ? b->attn_scratch(&a) : 0 : b->norm_scratch(&n);
+        size_t wanted = slots[i].products > 0 ? slots[i].groups ? b->attn_scratch(IMAGES, &a) : 0 : b->norm_scratch(IMAGES, &n);
         most = wanted > most ? wanted : most;
     }
     return most;

@@ -33,7 +33,8 @@ static inline int fast_blocks(int c) { return (c + FAST_LANES - 1) / FAST_LANES;
 /* Floats of one image of a blocked tensor. */
 static inline size_t fast_blocked(int c, int h, int w) { return (size_t)fast_blocks(c) * (size_t)h * (size_t)w * FAST_LANES; }
 
-/* One thread's work: `scratch` is what a slot may scribble in, as many bytes as the largest answer of the *_scratch functions,
+/* One thread's work: `scratch` is what a slot may scribble in, as many bytes as the table's `scratch` and the largest answer of its
+ * *_scratch functions, whichever is more,
  * 64-byte aligned; its contents are lost between calls. */
 typedef struct { void *scratch; size_t bytes; } fast_ctx;
 
@@ -43,7 +44,9 @@ typedef enum {
     FAST_CONV_GEMM,          /* gather patches, multiply: any shape */
     FAST_CONV_DIRECT,        /* rows of the padded image multiplied in place: stride 1 */
     FAST_CONV_WINOGRAD2,     /* F(2x2,3x3): 3x3 stride 1 pad 1 */
-    FAST_CONV_WINOGRAD4      /* F(4x4,3x3): likewise */
+    FAST_CONV_WINOGRAD4,     /* F(4x4,3x3): likewise */
+    FAST_CONV_TF32,          /* tensor cores: products of TF32, sums in float */
+    FAST_CONV_BF16           /* of BF16 */
 } fast_conv_algorithm;
 
 typedef struct {
@@ -108,6 +111,7 @@ struct fast_backend {
     const char *name;                    /* portable, avx2, avx512, neon */
     const char *about;
     int (*usable)(void);                 /* asks the machine, not the build: 1, or 0 */
+    size_t scratch;                      /* bytes of scratch that slots without a *_scratch function may want; most want none */
 
     /* -- weights, once after every change of the parameters -- */
 
@@ -140,7 +144,7 @@ struct fast_backend {
 
     /* -- norm + swish, fused in each of the four passes -- */
 
-    size_t (*norm_scratch)(const fast_norm *s);
+    size_t (*norm_scratch)(int n, const fast_norm *s);                /* for any of the four passes of n images */
     /* add: like y or NULL. saved->d and ->stats are written. */
     void (*norm_swish_fwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                            const float *add, float *y, const fast_norm_saved *saved);
@@ -196,7 +200,7 @@ struct fast_backend {
 
     /* -- attention: never a whole sq x sk matrix in memory unless scratch says so -- */
 
-    size_t (*attn_scratch)(const fast_attn *s);
+    size_t (*attn_scratch)(int n, const fast_attn *s);
     /* rows (n,sq,2): largest logit and 1/sum exp(logit - largest) of each query, for the other passes. */
     void (*attn_fwd)(fast_ctx *, int n, const fast_attn *s, const float *q, const float *k, const float *v, float *o,
                      float *rows);

@@ -312,6 +312,7 @@ static void lay_out(fast_plan *p)
     size_t n = (size_t)p->part, at = 0, most = 0;
     int widest = p->part;
     find_passing(p);
+    at_least(&p->scratch, b->scratch);
     for (int i = 0; i < p->n_tensors; i++) {
         fast_tensor *t = &p->tensor[i];
         t->value = take(&at, 2 * n * t->value_step);
@@ -334,14 +335,14 @@ static void lay_out(fast_plan *p)
             d->stats = take(&at, 2 * n * d->stats_count);
             if (d->norm.per_image)
                 d->affine = take(&at, 4 * n * (size_t)d->norm.c);
-            at_least(&p->scratch, b->norm_scratch(&d->norm));
+            at_least(&p->scratch, b->norm_scratch(p->part, &d->norm));
             break;
         case FAST_NODE_MAXPOOL:
             d->saved_count = out->count / sizeof(float);      /* bytes; a block has 16 */
             break;
         case FAST_NODE_ATTENTION:
             d->saved_count = 2 * (size_t)d->attn.sq;
-            at_least(&p->scratch, b->attn_scratch(&d->attn));
+            at_least(&p->scratch, b->attn_scratch(p->part, &d->attn));
             break;
         default:
             break;

@@ -30,8 +30,8 @@ void slots_case(slots *v, const char *format, ...)
 void slots_place(slots *v, guard_place place, size_t scratch)
 {
     guard_reset(&v->guard, place);
-    v->ctx.bytes = scratch;
-    v->ctx.scratch = need(v, guard_take(&v->guard, scratch, 64));
+    v->ctx.bytes = scratch > v->table->scratch ? scratch : v->table->scratch;
+    v->ctx.scratch = need(v, guard_take(&v->guard, v->ctx.bytes, 64));
 }
 
 double *slots_zeros(slots *v, size_t count) { return need(v, icd_arena_alloc(&v->arena, count, sizeof(double))); }

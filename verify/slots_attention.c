@@ -168,7 +168,7 @@ static void compare(slots *v, const attn_case *q, int p, verify_row *row, verify
     int differ = 0;
     for (int place = GUARD_END; place < GUARD_PLACES; place++) {
         double *got[OUTPUTS] = { NULL };
-        slots_place(v, (guard_place)place, v->table->attn_scratch(&q->s));
+        slots_place(v, (guard_place)place, v->table->attn_scratch(q->n, &q->s));
         passes[p].run(v, q, got);
         for (int o = 0; o < OUTPUTS; o++) {
             if (got[o])
@@ -190,7 +190,7 @@ static void nan_case(slots *v, attn_case *q, int p, verify_row *row)
         q->in[k][at] = NAN;
         reference(v, q, q->in, want);
         q->want[ROWS] = want[ROWS];
-        slots_place(v, GUARD_END, v->table->attn_scratch(&q->s));
+        slots_place(v, GUARD_END, v->table->attn_scratch(q->n, &q->s));
         passes[p].run(v, q, got);
         for (int o = 0; o < OUTPUTS; o++) {
             int there = 0;

@@ -201,7 +201,7 @@ static void compare(slots *v, const norm_case *q, int p, verify_row *row, verify
     int differ = 0;
     for (int place = GUARD_END; place < GUARD_PLACES; place++) {
         double *got[OUTPUTS] = { NULL };
-        slots_place(v, (guard_place)place, v->table->norm_scratch(&q->s));
+        slots_place(v, (guard_place)place, v->table->norm_scratch(q->n, &q->s));
         passes[p].run(v, q, got);
         for (int o = 0; o < OUTPUTS; o++) {
             if (got[o])
@@ -226,7 +226,7 @@ static void nan_case(slots *v, norm_case *q, int p, verify_row *row)
             want[o] = slots_zeros(v, q->out[o]);
         q->in[k][at] = NAN;
         reference(v, q, q->in, want);
-        slots_place(v, GUARD_END, v->table->norm_scratch(&q->s));
+        slots_place(v, GUARD_END, v->table->norm_scratch(q->n, &q->s));
         memcpy(q->want[STATS], want[STATS], q->out[STATS] * sizeof(double));
         q->want[SAVED_D] = want[SAVED_D];
         passes[p].run(v, q, got);

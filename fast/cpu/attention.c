@@ -97,8 +97,9 @@ static work lay_out(const fast_attn *s, void *scratch, size_t *floats)
     return w;
 }
 
-size_t CPU_(attn_scratch)(const fast_attn *s)
+size_t CPU_(attn_scratch)(int n, const fast_attn *s)
 {
+    (void)n;
     size_t floats;
     lay_out(s, NULL, &floats);
     return floats * sizeof(float);

@@ -5,7 +5,11 @@
 
 #include <math.h>
 
-size_t CPU_(norm_scratch)(const fast_norm *s) { return norm_bytes(s); }
+size_t CPU_(norm_scratch)(int n, const fast_norm *s)
+{
+    (void)n;
+    return norm_bytes(s);
+}
 
 /* ---- statistics: the mean, then the squares about it ---- */
 

@@ -6,7 +6,7 @@
 #include "fast/cpu/names.h"
 
 /* norm_swish.c, norm_swish2.c */
-size_t CPU_(norm_scratch)(const fast_norm *s);
+size_t CPU_(norm_scratch)(int n, const fast_norm *s);
 void CPU_(norm_swish_fwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                           const float *add, float *y, const fast_norm_saved *saved);
 void CPU_(norm_swish_bwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
@@ -41,7 +41,7 @@ void CPU_(mul_add)(fast_ctx *, size_t count, float a, const float *m, const floa
 void CPU_(dot)(fast_ctx *, int n, size_t count, const float *a, const float *b, const float *scale, float *out);
 
 /* attention.c */
-size_t CPU_(attn_scratch)(const fast_attn *s);
+size_t CPU_(attn_scratch)(int n, const fast_attn *s);
 void CPU_(attn_fwd)(fast_ctx *, int n, const fast_attn *s, const float *q, const float *k, const float *v, float *o,
                     float *rows);
 void CPU_(attn_bwd)(fast_ctx *, int n, const fast_attn *s, const float *q, const float *k, const float *v, const float *rows,

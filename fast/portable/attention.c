@@ -7,7 +7,11 @@
 /* A few rows of sk floats. */
 enum { ROWS = 5 };
 
-size_t portable_attn_scratch(const fast_attn *s) { return ROWS * (size_t)s->sk * sizeof(float); }
+size_t portable_attn_scratch(int n, const fast_attn *s)
+{
+    (void)n;
+    return ROWS * (size_t)s->sk * sizeof(float);
+}
 
 static float *row(const fast_ctx *ctx, const fast_attn *s, int r) { return (float *)ctx->scratch + (size_t)r * (size_t)s->sk; }
 

@@ -41,7 +41,7 @@ void portable_conv_bwd_w(fast_ctx *, int n, const fast_conv *c, const float *x, 
 void portable_bias_bwd(fast_ctx *, int n, int c, int hw, const float *gy, const float *scale, float *gb);
 
 /* norm.c */
-size_t portable_norm_scratch(const fast_norm *s);
+size_t portable_norm_scratch(int n, const fast_norm *s);
 void portable_norm_swish_fwd(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                              const float *add, float *y, const fast_norm_saved *saved);
 void portable_norm_swish_bwd(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
@@ -52,13 +52,13 @@ void portable_norm_swish_tan(fast_ctx *, int n, const fast_norm *s, const float 
 void portable_norm_swish_bwd2(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                               const fast_norm_saved *saved, const float *x_t, const float *hy, const float *gy, float *hx,
                               float *ggain, float *gbias);
-
-/* act.c */
 void portable_class_affine_fwd(fast_ctx *, int n, int c, const int32_t *labels, const float *gain, const float *bias,
                                const float *class_gain, const float *class_bias, float *image_gain, float *image_bias);
 void portable_class_affine_bwd(fast_ctx *, int n, int c, const int32_t *labels, const float *gain, const float *bias,
                                const float *class_gain, const float *image_ggain, const float *image_gbias, float *ggain,
                                float *gbias, float *gclass_gain, float *gclass_bias);
+
+/* act.c */
 void portable_act_fwd(fast_ctx *, fast_act a, float slope, size_t count, const float *x, float *y);
 void portable_act_bwd(fast_ctx *, fast_act a, float slope, size_t count, const float *x, const float *gy, float *gx);
 void portable_act_bwd2(fast_ctx *, fast_act a, float slope, size_t count, const float *x, const float *x_t, const float *hy,
@@ -74,7 +74,7 @@ void portable_mean_fwd(fast_ctx *, int n, int c, int hw, const float *x, float *
 void portable_mean_bwd(fast_ctx *, int n, int c, int hw, const float *gy, float *gx);
 
 /* attention.c */
-size_t portable_attn_scratch(const fast_attn *s);
+size_t portable_attn_scratch(int n, const fast_attn *s);
 void portable_attn_fwd(fast_ctx *, int n, const fast_attn *s, const float *q, const float *k, const float *v, float *o,
                        float *rows);
 void portable_attn_bwd(fast_ctx *, int n, const fast_attn *s, const float *q, const float *k, const float *v,
