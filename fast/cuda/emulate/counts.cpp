@@ -1,0 +1,239 @@
+// counts.cpp: accesses by warp: the k-th time that each lane comes by an address of code is one request of its warp.
+#include "counts.h"
+
+#include <stdio.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "lines.h"
+#include "shared.h"
+
+namespace emulate {
+
+struct entry {
+    uintptr_t pc, at;
+    unsigned bytes, lane, turn;
+    bool shared, store;
+};
+
+struct line_counts { bool shared, store; emulate_access sum; };
+struct kernel_counts { emulate_counts sum; std::map<uintptr_t, line_counts> lines; };
+struct warp_log { std::vector<entry> entries; unsigned waiting, ended; };
+
+static std::map<std::string, kernel_counts> kernels;
+static kernel_counts *current;
+static std::vector<warp_log> logs;
+static bool counting;
+
+// Distinct values among v; sorts it.
+static size_t distinct(std::vector<uintptr_t> &v)
+{
+    std::sort(v.begin(), v.end());
+    v.erase(std::unique(v.begin(), v.end()), v.end());
+    return v.size();
+}
+
+static emulate_access global_request(const entry *e, size_t n)
+{
+    std::vector<uintptr_t> sectors, places;
+    for (size_t i = 0; i < n; i++) {
+        for (uintptr_t s = e[i].at / 32; s <= (e[i].at + e[i].bytes - 1) / 32; s++)
+            sectors.push_back(s);
+        places.push_back(e[i].at);
+    }
+    return {1, n * e->bytes, distinct(sectors), (distinct(places) * e->bytes + 31) / 32};
+}
+
+// Lanes go together as far as 128 bytes reach: 32, 16 of 8 bytes each, 8 of 16.
+static emulate_access shared_request(const entry *e, size_t n)
+{
+    emulate_access sum = {1, n * e->bytes, 0, 0};
+    unsigned together = e->bytes > 4 ? 128 / e->bytes : 32;
+    for (size_t i = 0; i < n;) {
+        std::vector<uintptr_t> words;
+        unsigned group = e[i].lane / together;
+        for (; i < n && e[i].lane / together == group; i++)
+            for (uintptr_t a = e[i].at / 4; a <= (e[i].at + e[i].bytes - 1) / 4; a++)
+                words.push_back(a);
+        distinct(words);
+        unsigned bank[32] = {}, most = 0;
+        for (uintptr_t w : words)
+            most = std::max(most, ++bank[w % 32]);
+        sum.units += most;
+        sum.ideal++;
+    }
+    return sum;
+}
+
+static void add(emulate_access &to, const emulate_access &a)
+{
+    to.requests += a.requests;
+    to.bytes += a.bytes;
+    to.units += a.units;
+    to.ideal += a.ideal;
+}
+
+static emulate_access &sum_of(emulate_counts &c, bool shared, bool store)
+{
+    return shared ? store ? c.shared_store : c.shared_load : store ? c.global_store : c.global_load;
+}
+
+static void add_request(const entry *e, size_t n)
+{
+    emulate_access a = e->shared ? shared_request(e, n) : global_request(e, n);
+    add(sum_of(current->sum, e->shared, e->store), a);
+    line_counts &line = current->lines[e->pc];
+    line.shared = e->shared;
+    line.store = e->store;
+    add(line.sum, a);
+}
+
+static bool together(const entry &a, const entry &b)
+{
+    return a.pc == b.pc && a.turn == b.turn && a.shared == b.shared && a.store == b.store && a.bytes == b.bytes;
+}
+
+static void flush(warp_log &w)
+{
+    std::vector<entry> &v = w.entries;
+    std::map<std::pair<uintptr_t, unsigned>, unsigned> turns;
+    for (entry &e : v)
+        e.turn = turns[{e.pc * 4 + e.store * 2u + e.shared, e.lane}]++;
+    std::sort(v.begin(), v.end(), [](const entry &a, const entry &b) {
+        return std::tie(a.pc, a.turn, a.shared, a.store, a.bytes, a.lane) <
+               std::tie(b.pc, b.turn, b.shared, b.store, b.bytes, b.lane);
+    });
+    for (size_t i = 0, n; i < v.size(); i += n) {
+        for (n = 1; i + n < v.size() && together(v[i], v[i + n]); n++) {
+        }
+        add_request(&v[i], n);
+    }
+    v.clear();
+    w.waiting = 0;
+}
+
+void count_launch(const launch &l)
+{
+    current = &kernels[l.name];
+    current->sum.launches++;
+    counting = l.checked && options.check && options.count;
+    logs.assign(counting ? (now.threads.size() + 31) / 32 : 0, {});
+}
+
+static void flush_all()
+{
+    for (warp_log &w : logs) {
+        flush(w);
+        w.ended = 0;
+    }
+}
+
+void count_block()
+{
+    flush_all();
+    current->sum.blocks++;
+    current->sum.threads += now.threads.size();
+}
+
+void count_end()
+{
+    flush_all();
+    logs.clear();
+    current->sum.shared_bytes = shared_used();
+}
+
+void count_barrier() { current->sum.barriers++; }
+
+void count_warp_op(uint64_t tensor_flops)
+{
+    current->sum.warp_ops++;
+    current->sum.tensor_flops += tensor_flops;
+}
+
+void count_flops(uint64_t n) { current->sum.flops += n; }
+
+void count_access(bool shared, bool atomic, bool store, uintptr_t at, size_t bytes, uintptr_t pc)
+{
+    if (!counting)
+        return;
+    if (atomic)
+        current->sum.atomics++;
+    else
+        logs[self->number / 32].entries.push_back({pc, at, static_cast<unsigned>(bytes), self->number % 32, 0, shared, store});
+}
+
+void count_waiting(const thread *t)
+{
+    if (!counting)
+        return;
+    warp_log &w = logs[t->number / 32];
+    (t->is == state::done ? w.ended : w.waiting) |= 1u << t->number % 32;
+    size_t lanes = std::min<size_t>(32, now.threads.size() - t->number / 32 * 32);
+    if ((w.waiting | w.ended) == UINT32_MAX >> (32 - lanes))
+        flush(w);
+}
+
+static void print_line(const std::string &kernel, const line_counts &l, uintptr_t pc)
+{
+    where at = where_of(pc);
+    const emulate_access &a = l.sum;
+    printf("%-24s %s:%d  %s %s: %llu requests, %llu bytes, %.2f %s for each ideal one\n", kernel.c_str(), at.file, at.line,
+           l.shared ? "shared" : "global", l.store ? "store" : "load", static_cast<unsigned long long>(a.requests),
+           static_cast<unsigned long long>(a.bytes), static_cast<double>(a.units) / static_cast<double>(a.ideal),
+           l.shared ? "passes" : "sectors");
+}
+
+static void accumulate(emulate_counts &to, const emulate_counts &c)
+{
+    to.launches += c.launches, to.blocks += c.blocks, to.threads += c.threads, to.barriers += c.barriers;
+    to.warp_ops += c.warp_ops, to.flops += c.flops, to.tensor_flops += c.tensor_flops, to.atomics += c.atomics;
+    add(to.global_load, c.global_load);
+    add(to.global_store, c.global_store);
+    add(to.shared_load, c.shared_load);
+    add(to.shared_store, c.shared_store);
+    to.shared_bytes = std::max(to.shared_bytes, c.shared_bytes);
+}
+
+}  // namespace emulate
+
+using namespace emulate;
+
+int emulate_count(const char *kernel, emulate_counts *out)
+{
+    *out = {};
+    for (auto &k : kernels)
+        if (!kernel || k.first == kernel)
+            accumulate(*out, k.second.sum);
+    return out->launches > 0;
+}
+
+const char *emulate_kernel(int i)
+{
+    for (auto &k : kernels)
+        if (i-- == 0)
+            return k.first.c_str();
+    return nullptr;
+}
+
+void emulate_print_lines(void)
+{
+    struct row { const std::string *kernel; uintptr_t pc; const line_counts *l; };
+    std::vector<row> rows;
+    for (auto &k : kernels)
+        for (auto &l : k.second.lines)
+            rows.push_back({&k.first, l.first, &l.second});
+    std::stable_sort(rows.begin(), rows.end(), [](const row &a, const row &b) {
+        return a.l->sum.units * b.l->sum.ideal > b.l->sum.units * a.l->sum.ideal;
+    });
+    for (const row &r : rows)
+        print_line(*r.kernel, *r.l, r.pc);
+}
+
+void emulate_reset_counts(void)
+{
+    for (auto &k : kernels)
+        k.second = {};
+}

@@ -1,0 +1,61 @@
+// lines.cpp: source lines by addr2line, which comes with every linker; the program's extent by its own headers.
+#include "lines.h"
+
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <map>
+#include <string>
+
+namespace emulate {
+
+struct extent { uintptr_t load, low, high; };
+
+// The first object told is the program.
+static int take_program(dl_phdr_info *info, size_t, void *to)
+{
+    extent *e = static_cast<extent *>(to);
+    *e = {info->dlpi_addr, UINTPTR_MAX, 0};
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_LOAD) {
+            uintptr_t begin = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr, end = begin + info->dlpi_phdr[i].p_memsz;
+            e->low = begin < e->low ? begin : e->low;
+            e->high = end > e->high ? end : e->high;
+        }
+    return 1;
+}
+
+static const extent &program()
+{
+    static const extent e = [] { extent x; dl_iterate_phdr(take_program, &x); return x; }();
+    return e;
+}
+
+bool in_program(uintptr_t a) { return a >= program().low && a < program().high; }
+uint32_t short_pc(uintptr_t pc) { return static_cast<uint32_t>(pc - program().low); }
+uintptr_t long_pc(uint32_t pc) { return program().low + pc; }
+
+where where_of(uintptr_t pc)
+{
+    static std::map<uintptr_t, std::pair<std::string, int>> known;
+    auto &line = known[pc];
+    if (line.first.empty()) {
+        line = {"?", 0};
+        char program_file[4096], command[4300], answer[4096] = "";
+        ssize_t length = readlink("/proc/self/exe", program_file, sizeof program_file - 1);
+        program_file[length > 0 ? length : 0] = 0;
+        snprintf(command, sizeof command, "addr2line -e '%s' %zx 2>/dev/null", program_file, size_t{pc - 1 - program().load});
+        FILE *f = length > 0 ? popen(command, "r") : nullptr;
+        char *colon = f && fgets(answer, sizeof answer, f) ? strrchr(answer, ':') : nullptr;
+        if (f)
+            pclose(f);
+        if (colon && atoi(colon + 1) > 0)
+            line = {std::string(answer, colon), atoi(colon + 1)};
+    }
+    return {line.first.c_str(), line.second};
+}
+
+}  // namespace emulate

@@ -1,0 +1,18 @@
+// lines.h: the source line of an address of code.
+#ifndef EMULATE_LINES_H
+#define EMULATE_LINES_H
+
+#include "types.h"
+
+namespace emulate {
+
+// The line that holds the instruction before pc, a return address: {"?", 0} without debug information or addr2line.
+where where_of(uintptr_t pc);
+// Addresses of the program as 32 bits, and back.
+uint32_t short_pc(uintptr_t pc);
+uintptr_t long_pc(uint32_t pc);
+// Does the program itself (code, constants, variables) lie at a?
+bool in_program(uintptr_t a);
+
+}  // namespace emulate
+#endif
