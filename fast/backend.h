@@ -106,11 +106,31 @@ typedef struct {
     double grad_clip, lr, beta1, beta2, c1, c2, eps, decay;
 } fast_adam;
 
+/* ---- where a table's tensors lie, if not in the host's memory; ctx->scratch and every pointer that a slot gets then lie there,
+ * save structs that are passed whole and loss_weights' list of scales. Slots may return before they are done. One host thread
+ * calls them, and puts, gets and slots take effect in the order of the calls. ---- */
+typedef struct {
+    int part;                            /* images that the table likes to work on at once */
+    void *(*alloc)(size_t bytes);        /* zeros, aligned to 256 bytes; NULL: not to be had */
+    void (*release)(void *);
+    void (*put)(void *to, const void *host, size_t bytes);      /* `host` may be changed when it returns */
+    void (*get)(void *host, const void *from, size_t bytes);    /* there when it returns */
+    size_t (*available)(void);           /* bytes that could be had now */
+    /* What is called from begin to end, slots only, may be recorded and sent as one; which: 0, 1, ... FAST_RECORDS - 1. */
+    void (*begin)(int which);
+    void (*end)(int which);
+    const char *(*fault)(void);          /* the first failure since it was last asked, waiting for all calls; NULL: none */
+    int (*reach)(void *host, size_t bytes);      /* from now on slots may be given this memory too; 0: they may not */
+} fast_device;
+
+enum { FAST_RECORDS = 4 };
+
 typedef struct fast_backend fast_backend;
 struct fast_backend {
     const char *name;                    /* portable, avx2, avx512, neon */
     const char *about;
     int (*usable)(void);                 /* asks the machine, not the build: 1, or 0 */
+    const fast_device *device;           /* NULL: the host's memory */
     size_t scratch;                      /* bytes of scratch that slots without a *_scratch function may want; most want none */
 
     /* -- weights, once after every change of the parameters -- */

@@ -14,7 +14,7 @@
 
 typedef struct {
     const fast_plan *plan;
-    float *arena;                    /* (plan->floats), 64-byte aligned, this thread's own */
+    float *arena;                    /* (plan->floats), 64-byte aligned, this thread's own; plan->ones are 1, the rest 0 at first */
     fast_ctx ctx;
     const float *theta;              /* (n_values) parameters as the layers use them */
     const float *packed;             /* (plan->packed) */
@@ -33,8 +33,6 @@ static inline float *fast_adjoint(const fast_run *r, int tensor, int side)
     return r->arena + t->adjoint + (size_t)(1 - side) * (size_t)r->room * t->adjoint_step;
 }
 
-/* Once per arena, which is all zeros: the constants. */
-void fast_run_start(fast_run *r);
 /* For a model with classes: the classes (n) of the images to come. (conditional.c) */
 void fast_set_labels(fast_run *r, const int32_t *labels);
 

@@ -1,12 +1,6 @@
 /* passes_forward.c: forward and tangent: nodes in order. */
 #include "passes.h"
 
-void fast_run_start(fast_run *r)
-{
-    for (size_t i = 0; i < r->plan->widest; i++)
-        r->arena[r->plan->ones + i] = 1;
-}
-
 fast_affine fast_node_affine(const fast_run *r, const fast_node *d, float *grad)
 {
     const fast_plan *p = r->plan;

@@ -1,8 +1,6 @@
 /* weights.c: weight standardisation, then spectral normalisation, and their transposes. */
 #include "weights.h"
 
-#include <string.h>
-
 /* Spectral normalisation divides the weights of convolutions and dense layers; class tables, gains and gamma stay. */
 static int spectral(const fast_plan *p, const icd_param *q)
 {
@@ -16,12 +14,12 @@ void fast_use_parameter(const fast_plan *p, fast_ctx *work, int param, const flo
     const icd_param *q = &p->arch->param[param];
     const float *from = theta + q->offset;
     float *to = used + q->offset;
-    memcpy(to, from, q->count * sizeof *to);
+    p->backend->copy(work, q->count, from, to);
     if (q->standardised)
         p->backend->weight_std_fwd(work, q->shape[0], columns(q), to, to);
     if (spectral(p, q)) {
         float *copy = (float *)work->scratch + p->scratch / sizeof(float);
-        memcpy(copy, to, q->count * sizeof *copy);
+        p->backend->copy(work, q->count, to, copy);
         p->backend->spectral_fwd(work, q->shape[0], columns(q), copy, to);
     }
 }
@@ -31,20 +29,19 @@ void fast_raw_gradient(const fast_plan *p, fast_ctx *work, int param, const floa
     const icd_param *q = &p->arch->param[param];
     float *first = (float *)work->scratch + p->scratch / sizeof(float), *second = first + (q->count + 15) / 16 * 16;
     float *g = grad + q->offset;
-    size_t bytes = q->count * sizeof *g;
     if (spectral(p, q)) {
         const float *w = theta + q->offset;
         if (q->standardised) {
             p->backend->weight_std_fwd(work, q->shape[0], columns(q), w, first);
             w = first;
         }
-        memcpy(second, g, bytes);
-        memset(g, 0, bytes);
+        p->backend->copy(work, q->count, g, second);
+        p->backend->zero(work, q->count, g);
         p->backend->spectral_bwd(work, q->shape[0], columns(q), w, second, g);
     }
     if (q->standardised) {
-        memcpy(second, g, bytes);
-        memset(g, 0, bytes);
+        p->backend->copy(work, q->count, g, second);
+        p->backend->zero(work, q->count, g);
         p->backend->weight_std_bwd(work, q->shape[0], columns(q), theta + q->offset, second, g);
     }
 }

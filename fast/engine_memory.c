@@ -1,0 +1,159 @@
+/* engine_memory.c: an engine's vectors, workers, rows and prepared weights. */
+#include "engine_memory.h"
+
+#include <string.h>
+
+#include "common/parallel.h"
+#include "weights.h"
+
+static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
+
+size_t fast_worker_floats(const fast_plan *p)
+{
+    size_t nd = rounded((size_t)p->part * p->tensor[0].count), ns = rounded((size_t)(p->part * p->arch->n_scales));
+    return p->floats + rounded((p->scratch + fast_weights_scratch(p)) / sizeof(float)) + 4 * nd + 2 * ns
+           + rounded(p->arch->n_values);
+}
+
+static void put_ones(const fast_engine *e, float *to, size_t count)
+{
+    float ones[64];
+    for (size_t i = 0; i < 64; i++)
+        ones[i] = 1;
+    for (size_t at = 0; at < count; at += 64) {
+        size_t bytes = (count - at < 64 ? count - at : 64) * sizeof(float);
+        if (e->device)
+            e->device->put(to + at, ones, bytes);
+        else
+            memcpy(to + at, ones, bytes);
+    }
+}
+
+static icd_status want_worker(fast_engine *e, int t, icd_err *err)
+{
+    const fast_plan *p = &e->plan;
+    if (e->memory[t].there)
+        return ICD_OK;
+    ICD_TRY(fast_block_want(&e->memory[t], e->device, fast_worker_floats(p) * sizeof(float), 0, "one thread's work", err));
+    size_t nd = rounded((size_t)p->part * e->d), ns = rounded((size_t)(p->part * p->arch->n_scales));
+    size_t scratch = rounded((p->scratch + fast_weights_scratch(p)) / sizeof(float));
+    fast_worker *w = &e->worker[t];
+    float *at = e->memory[t].there;
+    w->run = (fast_run){ .plan = p, .arena = at, .ctx = { at + p->floats, p->scratch } };
+    at += p->floats + scratch;
+    w->x = at;
+    w->inside = at + nd;
+    w->a = at + 2 * nd;
+    w->g = at + 3 * nd;
+    at += 4 * nd;
+    w->energy = at;
+    w->weight = at + ns;
+    at += 2 * ns;
+    w->grad = at;
+    put_ones(e, w->run.arena + p->ones, p->widest);
+    return ICD_OK;
+}
+
+icd_status fast_want_workers(fast_engine *e, int jobs, icd_err *err)
+{
+    for (int t = 0; t < e->base.threads && (t == 0 || t < jobs); t++)
+        ICD_TRY(want_worker(e, t, err));
+    return ICD_OK;
+}
+
+float *fast_vector(const fast_engine *e, icd_vector v) { return e->vector[v].there; }
+
+icd_status fast_want_vector(fast_engine *e, icd_vector v, icd_err *err)
+{
+    return fast_block_want(&e->vector[v], e->device, e->base.arch->n_values * sizeof(float), 0, "a vector of parameters", err);
+}
+
+icd_status fast_want_rows(fast_engine *e, int n, icd_err *err)
+{
+    const size_t bytes[ROWS] = { sizeof(double), 2 * sizeof(float) * (size_t)e->base.arch->n_scales, sizeof(double),
+                                 sizeof(int32_t), sizeof(int32_t), sizeof(int) };
+    if (n <= e->rows)
+        return ICD_OK;
+    e->rows = 0;
+    for (int i = 0; i < ROWS; i++)
+        ICD_TRY(fast_block_want(&e->row[i], e->device, (size_t)n * bytes[i], 1, "a batch's results", err));
+    e->rows = n;
+    return ICD_OK;
+}
+
+icd_status fast_want_state(fast_engine *e, size_t count, icd_err *err)
+{
+    return fast_block_want(&e->state, e->device, count * sizeof(float), 0, "the chain's states", err);
+}
+
+icd_status fast_give(fast_engine *e, fast_given which, const void *host, size_t bytes, const void **there, icd_err *err)
+{
+    return fast_block_stage(&e->given[which], e->device, host, bytes, there, err);
+}
+
+/* ---- weights ---- */
+
+typedef struct { fast_engine *e; int which; const float *theta; float *vector; } weight_job;
+
+static void use_job(void *context, int thread, int p)
+{
+    weight_job *j = context;
+    fast_use_parameter(&j->e->plan, &j->e->worker[thread].run.ctx, p, j->theta, j->e->used[j->which].there);
+}
+
+static void pack_job(void *context, int thread, int i)
+{
+    weight_job *j = context;
+    fast_engine *e = j->e;
+    fast_pack_node(&e->plan, &e->worker[thread].run.ctx, &e->plan.node[i], e->used[j->which].there, e->packed[j->which].there);
+}
+
+static void raw_job(void *context, int thread, int p)
+{
+    weight_job *j = context;
+    fast_raw_gradient(&j->e->plan, &j->e->worker[thread].run.ctx, p, j->theta, j->vector);
+}
+
+/* Once after each change; K steps of a chain find them ready. */
+icd_status fast_prepare(fast_engine *e, int use_ema, icd_err *err)
+{
+    icd_vector v = use_ema ? ICD_EMA : ICD_PARAMETERS;
+    fast_block *used = &e->used[use_ema], *packed = &e->packed[use_ema];
+    ICD_TRY(fast_want_vector(e, v, err));
+    ICD_TRY(fast_block_want(used, e->device, e->base.arch->n_values * sizeof(float), 0, "the weights in use", err));
+    ICD_TRY(fast_block_want(packed, e->device, e->plan.packed * sizeof(float), 0, "packed weights", err));
+    ICD_TRY(fast_want_workers(e, e->base.threads, err));
+    if (!e->prepared[use_ema]) {
+        weight_job j = { e, use_ema, fast_vector(e, v), NULL };
+        icd_parallel(e->base.threads, e->base.arch->n_params, use_job, &j);
+        icd_parallel(e->base.threads, e->plan.n_nodes, pack_job, &j);
+        e->prepared[use_ema] = 1;
+    }
+    for (int t = 0; t < e->base.threads; t++) {
+        e->worker[t].run.theta = used->there;
+        e->worker[t].run.packed = packed->there;
+    }
+    return ICD_OK;
+}
+
+void fast_finish_gradient(fast_engine *e, icd_vector v)
+{
+    weight_job j = { e, 0, fast_vector(e, ICD_PARAMETERS), fast_vector(e, v) };
+    icd_parallel(e->base.threads, e->base.arch->n_params, raw_job, &j);
+}
+
+void fast_release(fast_engine *e)
+{
+    struct { fast_block *block; int count; } all[] = {
+        { e->vector, ICD_VECTORS }, { e->used, 2 }, { e->packed, 2 }, { e->memory, e->memory ? e->base.threads : 0 },
+        { &e->chunk, 1 }, { e->row, ROWS }, { e->given, GIVENS }, { &e->state, 1 }, { &e->energies, 1 },
+        { &e->out, 1 },
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int k = 0; k < all[i].count; k++)
+            fast_block_release(&all[i].block[k], e->device);
+    icd_free(e->memory);
+    icd_free(e->worker);
+    icd_arena_release(&e->lists);
+    icd_free(e);
+}

@@ -1,0 +1,56 @@
+/* engine_memory.h: what an engine of fast/ holds, where it lies, and how it is taken: once, before it is first used. */
+#ifndef FAST_ENGINE_MEMORY_H
+#define FAST_ENGINE_MEMORY_H
+
+#include "engine_fast.h"
+#include "part.h"
+#include "store.h"
+
+/* The batch's rows, for as many images as the largest batch yet. */
+typedef enum { ROW_LENGTH, ROW_ENERGIES, ROW_NN_SQUARE, ROW_NN_INDEX, ROW_LABELS, ROW_FINITE, ROWS } fast_row;
+
+/* What the caller gives for one call, staged for a device. */
+typedef enum { GIVEN_X0, GIVEN_NORMALS, GIVEN_POSITIVES, GIVEN_NEIGHBOURS, GIVEN_LABELS, GIVENS } fast_given;
+
+typedef struct {
+    icd_engine base;
+    char name[32];
+    const fast_backend *backend;
+    const fast_device *device;           /* the backend's; NULL: the host */
+    icd_arena lists;                     /* of the plan */
+    fast_plan plan;
+    size_t d;                            /* pixels of an image */
+    fast_block vector[ICD_VECTORS];      /* (n_values) floats each */
+    fast_block used[2], packed[2];       /* parameters, EMA: as the layers use them, and packed */
+    int prepared[2];                     /* are they those of the vectors now? */
+    fast_worker *worker;                 /* (threads) */
+    fast_block *memory;                  /* (threads) */
+    fast_block chunk;                    /* (chunks) doubles: squares of a vector's chunks */
+    int rows;
+    fast_block row[ROWS];
+    fast_block given[GIVENS];
+    fast_block state;                    /* (keep+1,n,d) */
+    fast_block energies;                 /* (n_scales,n) of energy() */
+    fast_block out;                      /* (n,d) images that the caller wants; a device's only */
+    icd_chain chain;                     /* the last one, as slots see it; its pointers are valid until gradients() is done */
+} fast_engine;
+
+/* Floats of one thread's block: arena, scratch, states, energies, gradients. */
+size_t fast_worker_floats(const fast_plan *p);
+
+float *fast_vector(const fast_engine *e, icd_vector v);
+icd_status fast_want_vector(fast_engine *e, icd_vector v, icd_err *err);
+/* Workers of the first `jobs` threads, and one at least. */
+icd_status fast_want_workers(fast_engine *e, int jobs, icd_err *err);
+icd_status fast_want_rows(fast_engine *e, int n, icd_err *err);
+icd_status fast_want_state(fast_engine *e, size_t count, icd_err *err);
+icd_status fast_give(fast_engine *e, fast_given which, const void *host, size_t bytes, const void **there, icd_err *err);
+
+/* The weights of the parameters (use_ema: of the EMA) as the layers use them and packed, in every worker. */
+icd_status fast_prepare(fast_engine *e, int use_ema, icd_err *err);
+/* Gradients by the parameters as used become those by the parameters. */
+void fast_finish_gradient(fast_engine *e, icd_vector v);
+
+void fast_release(fast_engine *e);
+
+#endif

@@ -1,0 +1,58 @@
+/* store.c: blocks of host or device memory. */
+#include "store.h"
+
+#include <string.h>
+
+#include "common/memory.h"
+
+static double mib(size_t bytes) { return (double)bytes / 1048576.0; }
+
+void fast_block_release(fast_block *b, const fast_device *d)
+{
+    icd_free(b->here);
+    if (d && b->there)
+        d->release(b->there);
+    *b = (fast_block){ 0 };
+}
+
+icd_status fast_block_want(fast_block *b, const fast_device *d, size_t bytes, int with_copy, const char *what, icd_err *err)
+{
+    if (b->there && bytes <= b->bytes)
+        return ICD_OK;
+    fast_block_release(b, d);
+    if (!d || with_copy)
+        b->here = icd_alloc(bytes ? bytes : 1, 1);
+    b->there = d ? d->alloc(bytes ? bytes : 1) : b->here;
+    if (!b->there || ((!d || with_copy) && !b->here)) {
+        fast_block_release(b, d);
+        if (d)
+            return icd_fail(err, ICD_ENOMEM, "out of device memory: %.1f MiB wanted for %s, %.1f MiB are free", mib(bytes), what,
+                            mib(d->available()));
+        return icd_fail(err, ICD_ENOMEM, "out of memory: %.1f MiB wanted for %s", mib(bytes), what);
+    }
+    b->bytes = bytes;
+    return ICD_OK;
+}
+
+void fast_block_put(const fast_block *b, const fast_device *d, size_t bytes)
+{
+    if (d)
+        d->put(b->there, b->here, bytes);
+}
+
+void fast_block_get(const fast_block *b, const fast_device *d, size_t bytes)
+{
+    if (d)
+        d->get(b->here, b->there, bytes);
+}
+
+icd_status fast_block_stage(fast_block *b, const fast_device *d, const void *host, size_t bytes, const void **there, icd_err *err)
+{
+    *there = host;
+    if (!d || !host)
+        return ICD_OK;
+    ICD_TRY(fast_block_want(b, d, bytes, 0, "the batch", err));
+    d->put(b->there, host, bytes);
+    *there = b->there;
+    return ICD_OK;
+}
