@@ -4,17 +4,17 @@
 //    can be linked together, and a kernel's mangled name differs in that word alone.
 // 2. Launch by LAUNCH(kernel, grid, block, shared bytes, stream, arguments...), then ask cudaGetLastError(). A template's name
 //    with a comma goes in parentheses: LAUNCH((conv<64, 8>), ...). A kernel takes at least one argument.
-// 3. Shared memory: SHARED(float, tile, [16][17]); at the top of the kernel, DYN_SHARED(float, name); for the dynamic part. Both
-//    begin at a multiple of 16 bytes. More than 48 KiB: cudaFuncSetAttribute first, as CUDA wants it.
+// 3. Shared memory: SHARED(float, tile, [16][17]); at the top of the kernel, DYN_SHARED(float, name); for the dynamic part.
+//    Both begin at a multiple of 16 bytes. More than 48 KiB: cudaFuncSetAttribute first, as CUDA wants it.
 // 4. More than 4 bytes at once: ld2, ld4, st2, st4, never a cast pointer: so it is one access in both builds.
-// 5. Inline PTX only here, behind a function that has its emulated twin in emulate/tensor.h. TF32, BF16 and cp.async need sm_80;
-//    for sm_75 they compile to a trap, so that one fat binary holds all kernels. BF16 values are uint16_t.
+// 5. Inline PTX only here, behind a function that has its emulated twin in emulate/tensor.h. TF32, BF16 and cp.async need
+//    sm_80; for sm_75 they compile to a trap, so that one fat binary holds all kernels. BF16 values are uint16_t.
 // 6. Every barrier, vote and shuffle is the _sync kind, with its mask. Float atomics only where no result depends on the order.
 // 7. Blocks do not wait for one another. The last block to arrive may read what all have written: __threadfence() before the
 //    atomic counter, and __syncthreads() around it.
 // 8. FLOPS(n): this thread does n fp32 operations here (an fmaf is 2), for the counts; nothing on the device.
 // 9. Host code calls CUDA by its own names: the emulator has those of emulate/runtime.h. Every call is checked.
-// 10. #pragma unroll on loops whose bounds are constants; -ffp-contract=off and --fmad=false: write fmaf where one is meant.
+// 10. UNROLL before a loop whose bounds are constants. -ffp-contract=off and --fmad=false: write fmaf where one is meant.
 #ifndef FAST_CUDA_DEVICE_H
 #define FAST_CUDA_DEVICE_H
 
@@ -35,6 +35,7 @@
     extern __shared__ __align__(16) unsigned char dynamic_bytes[]; \
     type *const name = reinterpret_cast<type *>(dynamic_bytes)
 #define FLOPS(n) static_cast<void>(0)
+#define UNROLL _Pragma("unroll")
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 #define SM80(code) code
@@ -91,7 +92,8 @@ INLINE void ldmatrix_x4(uint32_t r[4], const void *row)
 }
 INLINE void ldmatrix_x1_trans(uint32_t r[1], const void *row)
 {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(shared_address(row)) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];" : "=r"(r[0])
+                 : "r"(shared_address(row)) : "memory");
 }
 INLINE void ldmatrix_x2_trans(uint32_t r[2], const void *row)
 {
@@ -108,7 +110,8 @@ INLINE void ldmatrix_x4_trans(uint32_t r[4], const void *row)
 // A is 16 x 8: a[0] (g, t), a[1] (g+8, t), a[2] (g, t+4), a[3] (g+8, t+4); B is 8 x 8: b[0] (t, g), b[1] (t+4, g).
 INLINE void mma_tf32(float d[4], const uint32_t a[4], const uint32_t b[2])
 {
-    SM80(asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    SM80(asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+                      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])));
 }
@@ -116,7 +119,8 @@ INLINE void mma_tf32(float d[4], const uint32_t a[4], const uint32_t b[2])
 // rows: b[0] (2t.., g), b[1] (2t+8.., g). The first of a pair is the low half.
 INLINE void mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
 {
-    SM80(asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    SM80(asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])));
 }

@@ -84,7 +84,7 @@ static void open_barrier()
 // No thread can go on: say why, at one of those that wait at a warp operation.
 static void deadlock()
 {
-    const char *others = now.waiting ? "others wait at __syncthreads" : now.done ? "others have ended" : "others wait elsewhere";
+    const char *others = now.waiting ? "others wait at __syncthreads" : "others wait elsewhere, or have ended";
     for (thread &t : now.threads)
         if (t.is == state::at_warp_op) {
             self = &t;

@@ -238,8 +238,8 @@ static void look_at_all(view v, size_t bytes)
 static void out_of_bounds(const view &v, size_t bytes, const range *r)
 {
     if (r && r->name)
-        fault_at(EMULATE_BOUNDS, v.pc, "%zu bytes out of bounds: %zu after the begin of %s, which has %zu", bytes, v.at - r->begin,
-                 r->name, r->bytes);
+        fault_at(EMULATE_BOUNDS, v.pc, "%zu bytes out of bounds: %zu after the begin of %s, which has %zu", bytes,
+                 v.at - r->begin, r->name, r->bytes);
     else if (r)
         fault_at(EMULATE_BOUNDS, v.pc, "%zu bytes out of bounds: %zu after the begin of an allocation of %zu", bytes,
                  v.at - r->begin, r->bytes);

@@ -7,6 +7,7 @@
 
 #include "block.h"
 #include "check.h"
+#include "lines.h"
 #include "tensor.h"
 
 namespace emulate {
@@ -23,9 +24,9 @@ static queue &mine()
     return queues[self->number];
 }
 
-__attribute__((noinline)) void copy_async(void *to, const void *from, size_t bytes, size_t given, where at)
+void copy_async(void *to, const void *from, size_t bytes, size_t given, where at)
 {
-    uintptr_t pc = reinterpret_cast<uintptr_t>(__builtin_return_address(0));
+    uintptr_t pc = site_of(at);
     if (reinterpret_cast<uintptr_t>(to) % bytes || (given && reinterpret_cast<uintptr_t>(from) % bytes))
         fault(EMULATE_MISALIGNED, at, "misaligned: a cp.async of %zu bytes", bytes);
     if (given > bytes)

@@ -25,6 +25,12 @@ using namespace emulate;
 #define FLOPS(n) static_cast<void>(0)
 #endif
 
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
 #define LAUNCH(kernel, grid, block, bytes, stream, ...) \
     emulate::launch_as(#kernel, kernel, grid, block, bytes, stream, EMULATE_IS_CHECKED, emulate::here(), __VA_ARGS__)
 

@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <new>
+
 #include "poison.h"
 #ifdef EMULATE_POISON
 #include <sanitizer/common_interface_defs.h>
@@ -75,7 +77,8 @@ fiber *fiber_new(void (*entry)())
     if (m == MAP_FAILED)
         return nullptr;
     mprotect(m, page, PROT_NONE);
-    fiber *f = new fiber{nullptr, static_cast<char *>(m) + page, STACK, nullptr};
+    char *bottom = static_cast<char *>(m) + page;             // the fiber itself lies below its stack
+    fiber *f = new (bottom) fiber{nullptr, bottom + sizeof(fiber), STACK - sizeof(fiber), nullptr};
     prepare(f, entry);
     return f;
 }

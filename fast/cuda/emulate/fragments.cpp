@@ -4,6 +4,7 @@
 #include "check.h"
 #include "collective.h"
 #include "counts.h"
+#include "lines.h"
 #include "tensor.h"
 
 namespace emulate {
@@ -67,7 +68,7 @@ static void load_run(thread *const *lanes, unsigned mask)
     count_warp_op(0);
 }
 
-__attribute__((noinline)) void load_matrices(uint32_t *to, const void *row, unsigned count, bool transposed, where at)
+void load_matrices(uint32_t *to, const void *row, unsigned count, bool transposed, where at)
 {
     static const char *const names[2][3] = {{"ldmatrix.x1", "ldmatrix.x2", "ldmatrix.x4"},
                                             {"ldmatrix.x1.trans", "ldmatrix.x2.trans", "ldmatrix.x4.trans"}};
@@ -76,7 +77,7 @@ __attribute__((noinline)) void load_matrices(uint32_t *to, const void *row, unsi
             fault(EMULATE_MISALIGNED, at, "misaligned: a row of ldmatrix");
         if (!shared_space.holds(reinterpret_cast<uintptr_t>(row)))
             fault(EMULATE_BOUNDS, at, "ldmatrix of what is not shared memory");
-        touch(row, 16, access::read, reinterpret_cast<uintptr_t>(__builtin_return_address(0)));
+        touch(row, 16, access::read, site_of(at));
     }
     rows r{to, static_cast<const unsigned char *>(row), count, transposed};
     collective(names[transposed][count / 2], ~0u, &r, at, load_run);

@@ -3,6 +3,7 @@
 
 #include "block.h"
 #include "check.h"
+#include "lines.h"
 
 #define CALLER reinterpret_cast<uintptr_t>(__builtin_return_address(0))
 
@@ -16,17 +17,17 @@ static void want_aligned(const void *p, size_t bytes, where at)
         misaligned(bytes, at);
 }
 
-__attribute__((noinline)) void wide_load(void *to, const void *from, size_t bytes, where at)
+void wide_load(void *to, const void *from, size_t bytes, where at)
 {
     want_aligned(from, bytes, at);
-    touch(from, bytes, access::read, CALLER);
+    touch(from, bytes, access::read, site_of(at));
     memcpy(to, from, bytes);
 }
 
-__attribute__((noinline)) void wide_store(void *to, const void *from, size_t bytes, where at)
+void wide_store(void *to, const void *from, size_t bytes, where at)
 {
     want_aligned(to, bytes, at);
-    touch(to, bytes, access::write, CALLER);
+    touch(to, bytes, access::write, site_of(at));
     memcpy(to, from, bytes);
 }
 

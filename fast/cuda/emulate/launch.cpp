@@ -33,8 +33,8 @@ cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes)
     ON_DEVICE;
     if (const char *why = refusal(k)) {
         if (!options.quiet)
-            fprintf(stderr, "cuda-emulated: %s:%d: %s<<<(%u,%u,%u), (%u,%u,%u), %zu>>> refused: %s\n", k.at.file, k.at.line, k.name,
-                    k.grid.x, k.grid.y, k.grid.z, k.block.x, k.block.y, k.block.z, k.dynamic, why);
+            fprintf(stderr, "cuda-emulated: %s:%d: %s<<<(%u,%u,%u), (%u,%u,%u), %zu>>> refused: %s\n", k.at.file, k.at.line,
+                    k.name, k.grid.x, k.grid.y, k.grid.z, k.block.x, k.block.y, k.block.z, k.dynamic, why);
         return answer(cudaErrorInvalidConfiguration);
     }
     std::string name = k.name[0] == '(' ? std::string(k.name + 1, strlen(k.name) - 2) : k.name;

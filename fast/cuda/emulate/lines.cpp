@@ -35,11 +35,27 @@ static const extent &program()
 }
 
 bool in_program(uintptr_t a) { return a >= program().low && a < program().high; }
-uint32_t short_pc(uintptr_t pc) { return static_cast<uint32_t>(pc - program().low); }
-uintptr_t long_pc(uint32_t pc) { return program().low + pc; }
+
+// Sites are the numbers from 1: no code lies there.
+enum { SITES = 1 << 13 };
+static where sites[SITES];
+
+uintptr_t site_of(where at)
+{
+    uintptr_t i = (reinterpret_cast<uintptr_t>(at.file) / 8 * 31 + static_cast<unsigned>(at.line)) % SITES;
+    while (sites[i].file && (sites[i].file != at.file || sites[i].line != at.line))
+        i = (i + 1) % SITES;
+    sites[i] = at;
+    return i + 1;
+}
+
+uint32_t short_pc(uintptr_t pc) { return static_cast<uint32_t>(pc <= SITES ? pc : pc - program().low + SITES); }
+uintptr_t long_pc(uint32_t pc) { return pc <= SITES ? pc : program().low - SITES + pc; }
 
 where where_of(uintptr_t pc)
 {
+    if (pc && pc <= SITES)
+        return sites[pc - 1];
     static std::map<uintptr_t, std::pair<std::string, int>> known;
     auto &line = known[pc];
     if (line.first.empty()) {

@@ -8,7 +8,9 @@ namespace emulate {
 
 // The line that holds the instruction before pc, a return address: {"?", 0} without debug information or addr2line.
 where where_of(uintptr_t pc);
-// Addresses of the program as 32 bits, and back.
+// A number that stands for a pc, for what knows its line: where_of() gives it back.
+uintptr_t site_of(where at);
+// A pc as 32 bits, and back.
 uint32_t short_pc(uintptr_t pc);
 uintptr_t long_pc(uint32_t pc);
 // Does the program itself (code, constants, variables) lie at a?

@@ -126,7 +126,8 @@ bool is_pinned(const void *p)
 // May `kind` copy between these? Both ends are looked at, whatever kind says.
 static bool fits(const void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
-    bool to_device = kind == cudaMemcpyDefault ? is_device(to) : kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool to_device = kind == cudaMemcpyDefault ? is_device(to)
+                                               : kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     bool from_device = kind == cudaMemcpyDefault ? is_device(from)
                                                  : kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     return (to_device ? on_device_whole(to, bytes) : !is_device(to)) &&

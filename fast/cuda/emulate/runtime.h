@@ -141,8 +141,8 @@ void launch_each(kernel_call k, void (*f)(P...), std::index_sequence<I...>, A...
 }
 
 template <class... P, class... A>
-void launch_as(const char *name, void (*f)(P...), dim3 grid, dim3 block, size_t dynamic, cudaStream_t on, bool checked, where at,
-               A... a)
+void launch_as(const char *name, void (*f)(P...), dim3 grid, dim3 block, size_t dynamic, cudaStream_t on, bool checked,
+               where at, A... a)
 {
     static_assert(sizeof...(P) == sizeof...(A), "a kernel takes as many arguments as it declares");
     launch_each({name, nullptr, grid, block, dynamic, on, nullptr, checked, at, nullptr, nullptr, 0}, f,

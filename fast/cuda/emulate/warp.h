@@ -19,7 +19,10 @@ unsigned lane_index() __attribute__((const));
 unsigned barrier(const char *name, unsigned vote, where at);
 
 inline void __syncthreads(where at = here()) { barrier("__syncthreads", 0, at); }
-inline int __syncthreads_count(int p, where at = here()) { return static_cast<int>(barrier("__syncthreads_count", p != 0, at)); }
+inline int __syncthreads_count(int p, where at = here())
+{
+    return static_cast<int>(barrier("__syncthreads_count", p != 0, at));
+}
 inline int __syncthreads_or(int p, where at = here()) { return barrier("__syncthreads_or", p != 0, at) > 0; }
 inline int __syncthreads_and(int p, where at = here()) { return barrier("__syncthreads_and", p == 0, at) == 0; }
 

@@ -1,0 +1,48 @@
+# cuda.mk: .cu sources compiled for the CPU against fast/cuda/emulate, and its own tests. Needs a C++17 compiler, nothing else.
+# Three builds of the same sources: plain (quick), checked (every access goes to the checker, by the calls that
+# -fsanitize=thread and -fsanitize=bounds make a compiler emit), sanitized (address and undefined behaviour).
+CXX       ?= c++
+CXXFLAGS_EMULATE = -std=c++17 -pedantic -Wno-unknown-pragmas $(WARN) -g1 -ffp-contract=off -fno-optimize-sibling-calls -I.
+CLANGXX   := $(if $(shell $(CXX) --version 2>/dev/null | grep clang),1)
+NATIVE    := $(if $(TARGET),-march=native)
+CU_plain   = -O3 $(NATIVE)
+CU_checked = -O1 -DEMULATE_CHECKED -fsanitize=thread \
+             $(if $(CLANGXX),-fsanitize=array-bounds -mllvm -tsan-instrument-read-before-write=1,-fsanitize=bounds-strict)
+CU_sanitized = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+EMULATE_plain     = -O2
+EMULATE_checked   = -O2
+EMULATE_sanitized = $(CU_sanitized)
+LINK_sanitized    = -fsanitize=address,undefined
+
+CUTESTS   := $(patsubst tests/cuda/%.cu,%,$(wildcard tests/cuda/*.cu))
+define per_cuda_build
+EMULATOR_$1 := $(patsubst %.cpp,$(B)/cuda/$1/%.o,$(wildcard fast/cuda/emulate/*.cpp))
+EMULATOR_$1 := $$(filter-out $(if $(filter checked,$1),,%/hooks.o),$$(EMULATOR_$1))
+$(B)/cuda/$1/%.o: %.cpp
+	@mkdir -p $$(@D)
+	$$(CXX) $$(CXXFLAGS_EMULATE) $$(EMULATE_$1) -MMD -MP -c -o $$@ $$<
+$(B)/cuda/$1/%.o: %.cu
+	@mkdir -p $$(@D)
+	$$(CXX) $$(CXXFLAGS_EMULATE) $$(CU_$1) -MMD -MP -x c++ -c -o $$@ $$<
+$(B)/cuda/$1/test_%: $(B)/cuda/$1/tests/cuda/%.o $$(EMULATOR_$1)
+	$$(CXX) $$(LINK_$1) -o $$@ $$^ -lpthread
+endef
+$(foreach b,plain checked sanitized,$(eval $(call per_cuda_build,$b)))
+
+CUDA_TESTS := $(foreach b,plain checked sanitized,$(CUTESTS:%=$(B)/cuda/$b/test_%))
+# The emulator's own tests: planted faults, good kernels in every order, counts by hand, layouts and roundings, streams.
+cuda-emulate-check: $(CUDA_TESTS)
+	@mkdir -p $(B)/tests
+	@B=$(B) sh tests/run.sh $(CUDA_TESTS)
+# That the source rules hold: the good kernels for every architecture by nvcc, where there is one, without a warning.
+NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+cuda-nvcc-check:
+ifeq ($(NVCC),)
+	@echo 'no nvcc: skipped'
+else
+	@mkdir -p $(B)/cuda
+	$(NVCC) -std=c++17 -arch=all-major --fmad=false -Werror all-warnings -Xcompiler -Wall,-Wextra,-Wconversion \
+	    -I. -c -o $(B)/cuda/kernels.nvcc.o tests/cuda/kernels.cu
+endif
+.PHONY: cuda-emulate-check cuda-nvcc-check
+.SECONDARY:
