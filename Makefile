@@ -143,5 +143,7 @@ help:
 clean:
 	rm -rf $(B) $(EXE)
 
+include fast/cuda/cuda.mk
+
 .PHONY: all check verify bench bench-peer demo oracle mutants fuzz find help clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
