@@ -27,6 +27,17 @@ ISA_avx2   := -mavx2 -mfma
 ISA_neon   :=
 CPUSRC  := $(wildcard fast/cpu/*.c)
 FAST    := $(patsubst %.c,$(B)/%.o,$(wildcard fast/*.c fast/portable/*.c)) $(foreach i,$(ISAS),$(patsubst %.c,$(B)/$i/%.o,$(CPUSRC)))
+# fast/cuda is compiled once more by a C++ compiler, for the engine cuda-emulated, where there is one for the target; EMULATE=0
+# leaves it out.
+CXX     ?= c++
+CXXTARGET := $(shell $(CXX) -std=c++17 -dM -E -x c++ /dev/null 2>/dev/null | sed -n 's/^.define __\(x86_64\|aarch64\)__ .*/\1/p')
+EMULATE ?= 0
+ifeq ($(EMULATE),1)
+override CFLAGS += -DFAST_CUDA_EMULATED
+LIBS    += -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
+EMULATED := $(patsubst %.cu,$(B)/cuda/engine/%.o,$(wildcard fast/cuda/*.cu)) \
+            $(patsubst %.cpp,$(B)/cuda/plain/%.o,$(filter-out %/hooks.cpp,$(wildcard fast/cuda/emulate/*.cpp)))
+endif
 VERIFY  := $(patsubst %.c,$(B)/%.o,$(filter-out $(ROUTES),$(wildcard verify/*.c)))
 LIB     := $(B)/libicd.a
 
@@ -43,7 +54,7 @@ all: $(EXE)
 $(EXE): $(CLI) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CLI) $(LIB) $(LIBS)
 
-$(LIB): $(COMMON) $(REF) $(FAST) $(VERIFY)
+$(LIB): $(COMMON) $(REF) $(FAST) $(EMULATED) $(VERIFY)
 	@rm -f $@
 	ar rcs $@ $^
 
@@ -144,6 +155,10 @@ clean:
 	rm -rf $(B) $(EXE)
 
 include fast/cuda/cuda.mk
+# The kernels for the engine: as tests' plain build, but for any processor that has a fused multiply-add.
+$(B)/cuda/engine/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_EMULATE) $(if $(filter x86_64,$(TARGET)),-mavx2 -mfma) -O3 -MMD -MP -x c++ -c -o $@ $<
 
 .PHONY: all check verify bench bench-peer demo oracle mutants fuzz find help clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

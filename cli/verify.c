@@ -118,7 +118,7 @@ static icd_status check(const char *engine, const char *only, const cli_sets *se
 {
     int cpu = !engine || fast_engine_is(engine);
     if (!cpu && strcmp(engine, "ref") != 0 && strcmp(engine, "ref64") != 0)
-        return icd_fail(err, ICD_EINVAL, "--engine %.40s: verify knows cpu, cpu:NAME, ref and ref64", engine);
+        return icd_fail(err, ICD_EINVAL, "--engine %.40s: verify knows cpu, cpu:NAME, cuda, ref and ref64", engine);
     if (only && !cpu)
         return icd_fail(err, ICD_EINVAL, "--only picks parts of what is compared of a kernel table, and --engine %s has none",
                         engine);

@@ -10,13 +10,21 @@ extern const fast_backend fast_avx512, fast_avx2;
 extern const fast_backend fast_neon;
 #endif
 
+#if defined(FAST_CUDA_EMULATED)
+extern const fast_backend fast_cuda_emulated, fast_cuda_emulated_tf32, fast_cuda_emulated_bf16;
+#endif
+
 const fast_backend *const fast_backends[] = {
 #if defined(__x86_64__)
     &fast_avx512, &fast_avx2,
 #elif defined(__aarch64__)
     &fast_neon,
 #endif
-    &fast_portable, NULL
+    &fast_portable,
+#if defined(FAST_CUDA_EMULATED)
+    &fast_cuda_emulated, &fast_cuda_emulated_tf32, &fast_cuda_emulated_bf16,
+#endif
+    NULL
 };
 
 const fast_backend *fast_backend_find(const char *name)
@@ -27,13 +35,20 @@ const fast_backend *fast_backend_find(const char *name)
     return NULL;
 }
 
-int fast_backend_elsewhere(const char *name)
+const char *fast_backend_elsewhere(const char *name)
 {
-    static const char *const names[] = { "avx512", "avx2", "neon" };
-    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], name) == 0)
-            return !fast_backend_find(name);
-    return 0;
+    static const struct { const char *name, *where; } tables[] = {
+        { "avx512", "for another processor than this build is" }, { "avx2", "for another processor than this build is" },
+        { "neon", "for another processor than this build is" },
+        { "cuda", "in builds by `make CUDA=1`" }, { "cuda:tf32", "in builds by `make CUDA=1`" },
+        { "cuda:bf16", "in builds by `make CUDA=1`" },
+        { "cuda-emulated", "in builds by `make EMULATE=1`" }, { "cuda-emulated:tf32", "in builds by `make EMULATE=1`" },
+        { "cuda-emulated:bf16", "in builds by `make EMULATE=1`" },
+    };
+    for (size_t i = 0; name && i < sizeof tables / sizeof *tables; i++)
+        if (strcmp(tables[i].name, name) == 0 && !fast_backend_find(name))
+            return tables[i].where;
+    return NULL;
 }
 
 const char *fast_backend_missing(const fast_backend *b)

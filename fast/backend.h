@@ -42,7 +42,7 @@ typedef struct { void *scratch; size_t bytes; } fast_ctx;
 typedef enum {
     FAST_CONV_AUTO,          /* the table's own choice (choose) */
     FAST_CONV_GEMM,          /* gather patches, multiply: any shape */
-    FAST_CONV_DIRECT,        /* rows of the padded image multiplied in place: stride 1 */
+    FAST_CONV_DIRECT,        /* rows of the padded image multiplied in place: stride 1, or planar */
     FAST_CONV_WINOGRAD2,     /* F(2x2,3x3): 3x3 stride 1 pad 1 */
     FAST_CONV_WINOGRAD4,     /* F(4x4,3x3): likewise */
     FAST_CONV_TF32,          /* tensor cores: products of TF32, sums in float */
@@ -120,7 +120,6 @@ typedef struct {
     void (*begin)(int which);
     void (*end)(int which);
     const char *(*fault)(void);          /* the first failure since it was last asked, waiting for all calls; NULL: none */
-    int (*reach)(void *host, size_t bytes);      /* from now on slots may be given this memory too; 0: they may not */
 } fast_device;
 
 enum { FAST_RECORDS = 4 };
@@ -273,8 +272,8 @@ struct fast_backend {
 extern const fast_backend *const fast_backends[];
 /* The table of that name (NULL: the first usable). NULL: there is none. Not usable is not nowhere: ask usable(). */
 const fast_backend *fast_backend_find(const char *name);
-/* Do builds for other processors have a table of that name? */
-int fast_backend_elsewhere(const char *name);
+/* Where other builds have a table of that name that this one lacks, in words; NULL: nowhere. */
+const char *fast_backend_elsewhere(const char *name);
 /* The name of the first slot that the table leaves NULL; NULL: complete. */
 const char *fast_backend_missing(const fast_backend *b);
 

@@ -516,14 +516,17 @@ icd_status fast_engine_open(icd_engine **out, const char *name, const fast_backe
 
 icd_status fast_engine_table(const char *name, const fast_backend **out, icd_err *err)
 {
-    const char *table = strncmp(name, "cpu:", 4) == 0 ? name + 4 : NULL;
+    const char *table = strncmp(name, "cpu:", 4) == 0 ? name + 4 : strcmp(name, "cpu") == 0 ? NULL : name;
     const fast_backend *b = fast_backend_find(table);
-    if (!b && fast_backend_elsewhere(table))
-        return icd_fail(err, ICD_EUNUSABLE, "engine %s: its kernels are for another processor than this build is", name);
+    const char *elsewhere = b ? NULL : fast_backend_elsewhere(table);
+    if (elsewhere)
+        return icd_fail(err, ICD_EUNUSABLE, "engine %s: its kernels are %s", name, elsewhere);
+    if (b && !b->device != (table != name))
+        b = NULL;                        /* cpu:cuda */
     if (!b)
         return icd_fail(err, ICD_EINVAL, "this build has no engine '%.40s' (`icd info engines` lists them)", name);
     if (!b->usable())
-        return icd_fail(err, ICD_EUNUSABLE, "engine %s: this machine's processor cannot run it (%s)", name, b->about);
+        return icd_fail(err, ICD_EUNUSABLE, "engine %s: this machine cannot run it (%s)", name, b->about);
     if (fast_backend_missing(b))
         return icd_fail(err, ICD_EINVAL, "the kernel table %s has no %s, which every plan may need", b->name,
                         fast_backend_missing(b));

@@ -16,7 +16,8 @@ status()
 status 0 'slots of portable: [0-9]* passed, 0 failed' --engine cpu:portable --only langevin
 status 0 'verify  *[0-9]* passed, 0 failed'           --engine cpu --only adam
 status 1 'nothing of that name'                       --engine cpu:portable --only 'no such slot'
-status 1 'ref and ref64'                              --engine cuda
+status 1 'ref and ref64'                              --engine toaster
+status 1 'no engine .cuda:toaster'                    --engine cuda:toaster
 status 1 "no engine 'cpu:'"                           --engine cpu:
 status 1 'has none'                                   --engine ref --only conv
 status 1 'set is not wanted'                          --engine cpu --set filters=3
