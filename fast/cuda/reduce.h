@@ -36,9 +36,9 @@ template <class T> __device__ inline T block_sum(T v, T *room)
     return sum;
 }
 
-// Lane l holds v of four neighbouring channels, 4(l%4) .. 4(l%4)+3, of pixel l/4: a warp's load of a blocked tensor. Lane l gets
-// the sum over the eight pixels of channel quad_channel(l); each channel is held by two lanes, l and l^4. Halves are exchanged
-// rather than copied: 4 shuffles, not 12.
+// Lane l holds v of four neighbouring channels, 4(l%4) .. 4(l%4)+3, of pixel l/4: a warp's load of a blocked tensor. Lane l
+// gets the sum over the eight pixels of channel quad_channel(l); each channel is held by two lanes, l and l^4. Halves are
+// exchanged rather than copied: 4 shuffles, not 12.
 __device__ inline unsigned quad_channel(unsigned l) { return 4 * (l % 4) + 2 * (l / 16) + l / 8 % 2; }
 __device__ inline float quad_sum(float4 v)
 {

@@ -1,0 +1,264 @@
+// pool.cu: average over 3x3 stride 2, maximum of 2x2, mean over pixels. Tensors are (images,h,w,lanes). All bytes bound.
+//
+// A thread makes one quad of lanes (blocked) or one float (planar) of what its kernel writes, and gathers what it needs: nothing
+// is added by two threads. Threads run along an image's (row, column, lane), so that a warp's accesses lie together; a window's
+// overlap with its neighbours is read again, from a cache. Where images are small a block holds several, one below another:
+//     threadIdx.x: items of an image;  threadIdx.y: images
+#include "fast/cuda/map.h"
+#include "fast/cuda/reduce.h"
+#include "fast/cuda/slots.h"
+
+namespace CUDA_SIDE {
+
+constexpr unsigned POOL_THREADS = 128, POOL_ROWS = 65535;
+
+struct pool_launch { dim3 grid, block; };
+static pool_launch pool_over(int images, int items)
+{
+    unsigned across = 4;
+    while (across < static_cast<unsigned>(items) && across < POOL_THREADS)
+        across *= 2;
+    unsigned down = POOL_THREADS / across, rows = (static_cast<unsigned>(images) - 1) / down + 1;
+    return pool_launch{ dim3((static_cast<unsigned>(items) - 1) / across + 1, rows < POOL_ROWS ? rows : POOL_ROWS),
+                        dim3(across, down) };
+}
+
+// f(image, item) for this thread's items: one of every image that it meets.
+template <class F> __device__ inline void pool_each(int images, int items, F f)
+{
+    int item = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), stride = static_cast<int>(gridDim.y * blockDim.y);
+    if (item < items)
+        for (int i = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); i < images; i += stride)
+            f(i, item);
+}
+
+// Items of T (a float, or a quad of a pixel's 16 lanes) in an image of h x w; the item at (row, column), of the kind `part`.
+template <class T> struct plane {
+    static constexpr int parts = sizeof(T) == 16 ? 4 : 1, wide = sizeof(T) / sizeof(float);
+    int h, w;
+    __host__ __device__ int items() const { return h * w * parts; }
+    __device__ size_t image(int i) const { return static_cast<size_t>(i) * static_cast<size_t>(items()) * wide; }
+    __device__ size_t at(int row, int column, int part) const
+    {
+        return static_cast<size_t>((row * w + column) * parts + part) * wide;
+    }
+};
+
+__device__ inline float sum_of(float a, float b) { return a + b; }
+
+// ---- average: windows around (2u,2v), of which only what lies in the image counts ----
+
+template <class T> __global__ void __launch_bounds__(POOL_THREADS)
+avgpool_fwd(int images, plane<T> in, plane<T> out, const float *x, float *y)
+{
+    pool_each(images, out.items(), [=](int i, int item) {
+        int part = item % in.parts, v = item / in.parts % out.w, u = item / in.parts / out.w;
+        const float *from = x + in.image(i);
+        T sum = {};
+#pragma unroll
+        for (int r = 0; r < 3; r++)
+#pragma unroll
+            for (int s = 0; s < 3; s++) {
+                int row = 2 * u + r - 1, column = 2 * v + s - 1;
+                if (row >= 0 && row < in.h && column >= 0 && column < in.w)
+                    sum = each(sum_of, sum, get(from + in.at(row, column, part), sum));
+            }
+        put(y + out.image(i) + out.at(u, v, part), each([](float a) { return a * (1.0f / 9.0f); }, sum));
+    });
+}
+
+// Row r lies in the windows around 2u for r/2 <= u <= (r+1)/2: one or two; columns likewise.
+template <class T> __global__ void __launch_bounds__(POOL_THREADS)
+avgpool_bwd(int images, plane<T> in, plane<T> out, const float *gy, float *gx)
+{
+    pool_each(images, in.items(), [=](int i, int item) {
+        int part = item % in.parts, s = item / in.parts % in.w, r = item / in.parts / in.w;
+        const float *from = gy + out.image(i);
+        T sum = {};
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            int u = (r + k / 2) / 2, v = (s + k % 2) / 2;
+            bool again = (k / 2 && r % 2 == 0) || (k % 2 && s % 2 == 0);
+            if (!again && u < out.h && v < out.w)
+                sum = each(sum_of, sum, get(from + out.at(u, v, part), sum));
+        }
+        put(gx + in.image(i) + in.at(r, s, part), each([](float a) { return a * (1.0f / 9.0f); }, sum));
+    });
+}
+
+// ---- maximum: place 0..3 of a window's largest, one byte a value; four bytes are accessed as one word ----
+
+__device__ inline unsigned get_places(const uint8_t *which, float) { return *which; }
+__device__ inline unsigned get_places(const uint8_t *which, float4) { return *reinterpret_cast<const uint32_t *>(which); }
+__device__ inline void put_places(uint8_t *which, unsigned places, float) { *which = static_cast<uint8_t>(places); }
+__device__ inline void put_places(uint8_t *which, unsigned places, float4) { *reinterpret_cast<uint32_t *>(which) = places; }
+
+__device__ inline unsigned place_of_largest(float a, float b, float c, float d)
+{
+    const float other[3] = { b, c, d };
+    unsigned place = 0;
+#pragma unroll
+    for (unsigned k = 1; k < 4; k++) {
+        float e = other[k - 1];
+        if (e > a || (e != e && a == a)) {
+            a = e;
+            place = k;
+        }
+    }
+    return place;
+}
+__device__ inline unsigned places_of_largest(const float v[4]) { return place_of_largest(v[0], v[1], v[2], v[3]); }
+__device__ inline unsigned places_of_largest(const float4 v[4])
+{
+    return place_of_largest(v[0].x, v[1].x, v[2].x, v[3].x) | place_of_largest(v[0].y, v[1].y, v[2].y, v[3].y) << 8
+           | place_of_largest(v[0].z, v[1].z, v[2].z, v[3].z) << 16 | place_of_largest(v[0].w, v[1].w, v[2].w, v[3].w) << 24;
+}
+
+__device__ inline float taken(unsigned place, float a, float b, float c, float d)
+{
+    return place & 2 ? (place & 1 ? d : c) : (place & 1 ? b : a);
+}
+__device__ inline float taken_of(unsigned places, const float v[4]) { return taken(places, v[0], v[1], v[2], v[3]); }
+__device__ inline float4 taken_of(unsigned places, const float4 v[4])
+{
+    float x = taken(places, v[0].x, v[1].x, v[2].x, v[3].x), y = taken(places >> 8, v[0].y, v[1].y, v[2].y, v[3].y);
+    float z = taken(places >> 16, v[0].z, v[1].z, v[2].z, v[3].z), w = taken(places >> 24, v[0].w, v[1].w, v[2].w, v[3].w);
+    return make_float4(x, y, z, w);
+}
+
+__device__ inline float given(unsigned places, unsigned place, float g) { return (places & 3) == place ? g : 0.0f; }
+__device__ inline float4 given(unsigned places, unsigned place, float4 g)
+{
+    return make_float4(given(places, place, g.x), given(places >> 8, place, g.y), given(places >> 16, place, g.z),
+                       given(places >> 24, place, g.w));
+}
+
+// CHOOSE: find which; otherwise it is given.
+template <class T, bool CHOOSE> __global__ void __launch_bounds__(POOL_THREADS)
+maxpool_take(int images, plane<T> in, plane<T> out, const float *x, float *y, const uint8_t *given_which, uint8_t *which)
+{
+    pool_each(images, out.items(), [=](int i, int item) {
+        int part = item % in.parts, v = item / in.parts % out.w, u = item / in.parts / out.w;
+        size_t to = out.image(i) + out.at(u, v, part);
+        T value[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            value[k] = get(x + in.image(i) + in.at(2 * u + k / 2, 2 * v + k % 2, part), T());
+        unsigned places = CHOOSE ? places_of_largest(value) : get_places(given_which + to, T());
+        if (CHOOSE)
+            put_places(which + to, places, T());
+        put(y + to, taken_of(places, value));
+    });
+}
+
+// What lies in no window gets 0.
+template <class T> __global__ void __launch_bounds__(POOL_THREADS)
+maxpool_bwd(int images, plane<T> in, plane<T> out, const uint8_t *which, const float *gy, float *gx)
+{
+    pool_each(images, in.items(), [=](int i, int item) {
+        int part = item % in.parts, s = item / in.parts % in.w, r = item / in.parts / in.w;
+        T g = {};
+        if (r / 2 < out.h && s / 2 < out.w) {
+            size_t from = out.image(i) + out.at(r / 2, s / 2, part);
+            g = given(get_places(which + from, g), static_cast<unsigned>(r % 2 * 2 + s % 2), get(gy + from, g));
+        }
+        put(gx + in.image(i) + in.at(r, s, part), g);
+    });
+}
+
+// ---- mean over the pixels of a blocked tensor: a warp for an image's 16 channels, 8 pixels at a time ----
+
+constexpr int MEAN_THREADS = 128;
+
+__global__ void __launch_bounds__(MEAN_THREADS) mean_fwd(size_t images, int hw, const float *x, float *y)
+{
+    size_t image = static_cast<size_t>(blockIdx.x) * (MEAN_THREADS / 32) + threadIdx.x / 32;
+    if (image >= images)
+        return;
+    const float *from = x + image * static_cast<size_t>(hw) * FAST_LANES;
+    unsigned l = threadIdx.x % 32;
+    float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll 4
+    for (int p = static_cast<int>(l / 4); p < hw; p += 8)
+        sum = each(sum_of, sum, ld4(from + static_cast<size_t>(p) * FAST_LANES + 4 * (l % 4)));
+    float total = quad_sum(sum);
+    if ((l & 4) == 0)
+        y[image * FAST_LANES + quad_channel(l)] = total / static_cast<float>(hw);
+}
+
+__global__ void __launch_bounds__(POOL_THREADS) mean_bwd(int images, plane<float4> in, const float *gy, float *gx)
+{
+    float pixels = static_cast<float>(in.h * in.w);
+    pool_each(images, in.items(), [=](int i, int item) {
+        float4 g = ld4(gy + static_cast<size_t>(i) * FAST_LANES + 4 * (item % 4));
+        st4(gx + in.image(i) + 4 * static_cast<size_t>(item), each([=](float a) { return a / pixels; }, g));
+    });
+}
+
+template <class T> static void run_avgpool(int images, int h, int w, const float *from, float *to, bool backward)
+{
+    plane<T> in{ h, w }, out{ (h + 1) / 2, (w + 1) / 2 };
+    pool_launch l = pool_over(images, backward ? in.items() : out.items());
+    if (backward)
+        LAUNCH(avgpool_bwd<T>, l.grid, l.block, 0, CUDA_(stream), images, in, out, from, to);
+    else
+        LAUNCH(avgpool_fwd<T>, l.grid, l.block, 0, CUDA_(stream), images, in, out, from, to);
+}
+
+template <class T, bool CHOOSE>
+static void run_maxpool_take(int images, int h, int w, const float *x, float *y, const uint8_t *given_which, uint8_t *which)
+{
+    plane<T> in{ h, w }, out{ h / 2, w / 2 };
+    pool_launch l = pool_over(images, out.items());
+    LAUNCH((maxpool_take<T, CHOOSE>), l.grid, l.block, 0, CUDA_(stream), images, in, out, x, y, given_which, which);
+}
+
+template <class T> static void run_maxpool_bwd(int images, int h, int w, const uint8_t *which, const float *gy, float *gx)
+{
+    plane<T> in{ h, w }, out{ h / 2, w / 2 };
+    pool_launch l = pool_over(images, in.items());
+    LAUNCH(maxpool_bwd<T>, l.grid, l.block, 0, CUDA_(stream), images, in, out, which, gy, gx);
+}
+
+}  // namespace CUDA_SIDE
+
+using namespace CUDA_SIDE;
+
+void CUDA_(avgpool_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y)
+{
+    (lanes == FAST_LANES ? run_avgpool<float4> : run_avgpool<float>)(images, h, w, x, y, false);
+}
+
+void CUDA_(avgpool_bwd)(fast_ctx *, int images, int h, int w, int lanes, const float *gy, float *gx)
+{
+    (lanes == FAST_LANES ? run_avgpool<float4> : run_avgpool<float>)(images, h, w, gy, gx, true);
+}
+
+void CUDA_(maxpool_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y, uint8_t *which)
+{
+    (lanes == FAST_LANES ? run_maxpool_take<float4, true> : run_maxpool_take<float, true>)(images, h, w, x, y, nullptr, which);
+}
+
+void CUDA_(maxpool_tan)(fast_ctx *, int images, int h, int w, int lanes, const uint8_t *which, const float *x_t, float *y_t)
+{
+    (lanes == FAST_LANES ? run_maxpool_take<float4, false> : run_maxpool_take<float, false>)(images, h, w, x_t, y_t, which,
+                                                                                             nullptr);
+}
+
+void CUDA_(maxpool_bwd)(fast_ctx *, int images, int h, int w, int lanes, const uint8_t *which, const float *gy, float *gx)
+{
+    (lanes == FAST_LANES ? run_maxpool_bwd<float4> : run_maxpool_bwd<float>)(images, h, w, which, gy, gx);
+}
+
+void CUDA_(mean_fwd)(fast_ctx *, int n, int c, int hw, const float *x, float *y)
+{
+    size_t images = static_cast<size_t>(n) * static_cast<size_t>(fast_blocks(c)), warps = MEAN_THREADS / 32;
+    LAUNCH(mean_fwd, static_cast<unsigned>((images + warps - 1) / warps), MEAN_THREADS, 0, CUDA_(stream), images, hw, x, y);
+}
+
+void CUDA_(mean_bwd)(fast_ctx *, int n, int c, int hw, const float *gy, float *gx)
+{
+    plane<float4> in{ 1, hw };
+    pool_launch l = pool_over(n * fast_blocks(c), in.items());
+    LAUNCH(mean_bwd, l.grid, l.block, 0, CUDA_(stream), n * fast_blocks(c), in, gy, gx);
+}
