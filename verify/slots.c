@@ -133,7 +133,7 @@ double *slots_blocked_out(slots *v, int n, int c, int hw, const float *x)
             for (int p = 0; p < hw; p++)
                 if (!(x[blocked_at(c, hw, i, k, p)] == 0)) {
                     for (size_t all = 0; all < (size_t)n * (size_t)c * (size_t)hw; all++)
-                        out[all] = NAN;
+                        out[all] = INFINITY;
                     return out;
                 }
     }
@@ -196,11 +196,14 @@ static const struct { const char *slots; void (*run)(slots *); } parts[] = {
     { "adam sum_squares", slots_updates },
 };
 
+/* The numbers drawn for a part are the same whichever others run. */
 static void all(slots *v, const char *only)
 {
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (!only || strstr(parts[i].slots, only))
+        if (!only || strstr(parts[i].slots, only)) {
+            v->drawn = 0;
             parts[i].run(v);
+        }
 }
 
 /* A call that ended in a signal: what would have followed is not compared. */

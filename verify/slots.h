@@ -49,7 +49,7 @@ float *slots_blocked_room(slots *v, int n, int c, int hw);
 float *slots_blocked_in(slots *v, int n, int c, int hw, const double *x); /* planar x */
 float *slots_blocked_inout(slots *v, int n, int c, int hw, const double *x);
 
-/* Outputs as planar doubles. Lanes beyond c that are not 0 make everything NaN. */
+/* Outputs as planar doubles. Lanes beyond c that are not 0 make everything infinite. */
 double *slots_out(slots *v, size_t count, const float *x);
 double *slots_blocked_out(slots *v, int n, int c, int hw, const float *x);
 

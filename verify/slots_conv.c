@@ -13,6 +13,7 @@ static const window windows[] = {
     { "1x1, planar image", 1, 1, 0, 1, 0 },      /* points of the plane */
     { "3x3 s2",            3, 2, 1, 0, 0 },
     { "3x3 s2, planar",    3, 2, 1, 1, 0 },
+    { "5x5 p0, planar",    5, 1, 0, 1, 0 },
     { "4x4 s2 p1",         4, 2, 1, 0, 0 },
     { "4x4 p0",            4, 1, 0, 0, 0 },
     { "dense",             1, 1, 0, 0, 1 },
@@ -330,7 +331,7 @@ static void choices(slots *v)
                 for (int p = 0; p < PASSES; p++) {
                     int taken = a[p] == FAST_CONV_WINOGRAD2 ? 2 : a[p] == FAST_CONV_WINOGRAD4 ? 4 : 0;
                     wrong += taken > tile || (taken && (c.k != 3 || c.s != 1 || c.p != 1))
-                          || (a[p] == FAST_CONV_DIRECT && c.s != 1);
+                          || (a[p] == FAST_CONV_DIRECT && c.s != 1 && !c.planar);
                 }
                 slots_check_count(v, &r, wrong);
             }

@@ -54,8 +54,10 @@ void CPU_(conv_choose)(int n, int winograd, fast_conv *c)
 {
     conv_map forward = CPU_(conv_forward)(n, c), backward = CPU_(conv_backward)(n, c);
     c->fwd = c->bwd_x = c->bwd_w = FAST_CONV_GEMM;
-    if (c->planar)                       /* conv_planar.c has but one way */
+    if (c->planar) {                     /* conv_planar.c has but one way */
+        c->fwd = c->bwd_w = FAST_CONV_DIRECT;
         return;
+    }
     c->fwd = choose(&forward, winograd, STREAMED, plain(&forward));
     c->bwd_x = choose(&backward, winograd, STREAMED, plain(&backward));
     c->bwd_w = choose(&forward, winograd, FORMED, FAST_CONV_GEMM);

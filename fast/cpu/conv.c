@@ -94,15 +94,13 @@ void CPU_(conv_fwd)(fast_ctx *ctx, int n, const fast_conv *c, const float *x, co
 {
     float *padded = ctx->scratch, *scratch = padded + padded_bias(c);
     conv_map forward = CPU_(conv_forward)(n, c);
-    if (bias) {
-        memset(padded, 0, padded_bias(c) * sizeof *padded);
+    memset(padded, 0, padded_bias(c) * sizeof *padded);
+    if (bias)
         memcpy(padded, bias, (size_t)c->co * sizeof *padded);
-        bias = padded;
-    }
     if (c->planar)
-        CPU_(planar_fwd)(scratch, n, c, x, packed, bias, add, y);
+        CPU_(planar_fwd)(scratch, n, c, x, packed, padded, add, y);
     else
-        map_run(scratch, &forward, c->fwd, x, packed, bias, add, y);
+        map_run(scratch, &forward, c->fwd, x, packed, bias ? padded : NULL, add, y);
 }
 
 void CPU_(conv_bwd_x)(fast_ctx *ctx, int n, const fast_conv *c, const float *gy, const float *packed, const float *add,
