@@ -46,6 +46,8 @@ double *slots_normals(slots *v, size_t count, double scale)
     return x;
 }
 
+uint8_t *slots_places(slots *v, size_t count) { return need(v, icd_arena_alloc(&v->arena, count, 1)); }
+
 double *slots_absolute(slots *v, size_t count, const double *x)
 {
     double *y = slots_zeros(v, count);
@@ -68,12 +70,37 @@ void *slots_bytes(slots *v, size_t bytes, size_t align) { return need(v, guard_t
 
 float *slots_room(slots *v, size_t count, size_t align) { return slots_bytes(v, count * sizeof(float), align); }
 
+void *slots_data_inout(slots *v, size_t bytes, size_t align, const void *data)
+{
+    void *to = slots_bytes(v, bytes, align);
+    guard_write(&v->guard, to, data, bytes);
+    return to;
+}
+
+void *slots_data_in(slots *v, size_t bytes, size_t align, const void *data)
+{
+    void *to = slots_data_inout(v, bytes, align, data);
+    guard_freeze(&v->guard, to);
+    return to;
+}
+
+const void *slots_look(slots *v, size_t bytes, const void *at)
+{
+    if (!v->table->device)
+        return at;
+    void *copy = need(v, icd_arena_alloc(&v->arena, bytes ? bytes : 1, 1));
+    guard_read(&v->guard, copy, at, bytes);
+    return copy;
+}
+
+static float *floats(slots *v, size_t count) { return need(v, icd_arena_alloc(&v->arena, count ? count : 1, sizeof(float))); }
+
 float *slots_inout(slots *v, size_t count, size_t align, const double *x)
 {
-    float *to = slots_room(v, count, align);
+    float *host = floats(v, count);
     for (size_t i = 0; i < count; i++)
-        to[i] = (float)x[i];
-    return to;
+        host[i] = (float)x[i];
+    return slots_data_inout(v, count * sizeof *host, align, host);
 }
 
 float *slots_in(slots *v, size_t count, size_t align, const double *x)
@@ -96,13 +123,14 @@ static size_t blocked_at(int c, int hw, int i, int k, int p)
 
 float *slots_blocked_inout(slots *v, int n, int c, int hw, const double *x)
 {
-    float *to = slots_blocked_room(v, n, c, hw);
-    memset(to, 0, (size_t)n * fast_blocked(c, 1, hw) * sizeof *to);
+    size_t count = (size_t)n * fast_blocked(c, 1, hw);
+    float *host = floats(v, count);
+    memset(host, 0, count * sizeof *host);
     for (int i = 0; i < n; i++)
         for (int k = 0; k < c; k++)
             for (int p = 0; p < hw; p++)
-                to[blocked_at(c, hw, i, k, p)] = (float)*x++;
-    return to;
+                host[blocked_at(c, hw, i, k, p)] = (float)*x++;
+    return slots_data_inout(v, count * sizeof *host, 64, host);
 }
 
 float *slots_blocked_in(slots *v, int n, int c, int hw, const double *x)
@@ -117,13 +145,15 @@ float *slots_blocked_in(slots *v, int n, int c, int hw, const double *x)
 double *slots_out(slots *v, size_t count, const float *x)
 {
     double *out = slots_zeros(v, count);
+    const float *host = slots_look(v, count * sizeof *x, x);
     for (size_t i = 0; i < count; i++)
-        out[i] = (double)x[i];
+        out[i] = (double)host[i];
     return out;
 }
 
-double *slots_blocked_out(slots *v, int n, int c, int hw, const float *x)
+double *slots_blocked_out(slots *v, int n, int c, int hw, const float *at)
 {
+    const float *x = slots_look(v, (size_t)n * fast_blocked(c, 1, hw) * sizeof *x, at);
     double *out = slots_zeros(v, (size_t)n * (size_t)c * (size_t)hw), *to = out;
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < c; k++)
@@ -219,7 +249,7 @@ static void crashed(slots *v)
 icd_status icd_verify_slots(const fast_backend *b, const char *only, const icd_listener *l, icd_err *err)
 {
     slots *v = icd_alloc(1, sizeof *v);
-    if (!v || !guard_make(&v->guard))
+    if (!v || !guard_make(&v->guard, b->device))
         return icd_free(v), icd_fail(err, ICD_ENOMEM, "out of memory for guarded buffers");
     v->table = b;
     v->listener = *l;

@@ -35,6 +35,7 @@ void slots_place(slots *v, guard_place place, size_t scratch);
 /* count doubles that floats hold: zeros, or N(0,1) times scale. */
 double *slots_zeros(slots *v, size_t count);
 double *slots_normals(slots *v, size_t count, double scale);
+uint8_t *slots_places(slots *v, size_t count);                           /* zeros */
 double *slots_absolute(slots *v, size_t count, const double *x);         /* |x| */
 int slots_below(slots *v, int n);                                        /* a draw of 0..n-1 */
 void slots_route(slots *v, const slot_route *r);                         /* slot_route_f64 */
@@ -43,12 +44,16 @@ void slots_route(slots *v, const slot_route *r);                         /* slot
 
 float *slots_room(slots *v, size_t count, size_t align);
 void *slots_bytes(slots *v, size_t bytes, size_t align);
+void *slots_data_in(slots *v, size_t bytes, size_t align, const void *data);       /* doubles, integers: as they are */
+void *slots_data_inout(slots *v, size_t bytes, size_t align, const void *data);
 float *slots_in(slots *v, size_t count, size_t align, const double *x);   /* x NULL: NULL */
 float *slots_inout(slots *v, size_t count, size_t align, const double *x);
 float *slots_blocked_room(slots *v, int n, int c, int hw);
 float *slots_blocked_in(slots *v, int n, int c, int hw, const double *x); /* planar x */
 float *slots_blocked_inout(slots *v, int n, int c, int hw, const double *x);
 
+/* A buffer's bytes where the host reads them. */
+const void *slots_look(slots *v, size_t bytes, const void *at);
 /* Outputs as planar doubles. Lanes beyond c that are not 0 make everything infinite. */
 double *slots_out(slots *v, size_t count, const float *x);
 double *slots_blocked_out(slots *v, int n, int c, int hw, const float *x);

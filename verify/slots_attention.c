@@ -154,12 +154,13 @@ static const struct {
 };
 enum { PASSES = sizeof passes / sizeof passes[0] };
 
-/* The longest sum, and what the rounding of a logit does to exp. */
+/* The longest sum, and what rounding does to exp: a logit l is a sum of dk products, wrong by up to dk |l| U, and the subtraction
+ * of the largest adds |l| U; both that error and the same of the logits in the denominator are relative errors of a weight. */
 static double terms(const attn_case *q)
 {
     const fast_attn *s = &q->s;
     int most = s->sk > s->sq ? s->sk : s->sq;
-    return 32 + most + s->dv + s->dk * (1 + q->largest);
+    return 32 + most + s->dv + 2 * (s->dk + 1) * (1 + q->largest);
 }
 
 static void compare(slots *v, const attn_case *q, int p, verify_row *row, verify_row *same)

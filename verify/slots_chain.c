@@ -69,20 +69,16 @@ static void run_move(slots *v, move *q, guard_place place, move_rows *r)
     l.g = slots_in(v, count, sizeof(float), q->g);
     l.out = q->in_place ? x : slots_room(v, count, sizeof(float));
     l.inside = slots_room(v, count, sizeof(float));
-    l.length = slots_bytes(v, (size_t)l.n * sizeof(double), sizeof(double));
-    int *told = slots_bytes(v, (size_t)l.n * sizeof(int), sizeof(int));
-    l.finite = told;
-    if (q->normals) {
-        double *z = slots_bytes(v, count * sizeof(double), sizeof(double));
-        memcpy(z, q->normals, count * sizeof(double));
-        guard_freeze(&v->guard, z);
-        l.normals = z;
-    }
-    for (int i = 0; i < l.n; i++) {
-        l.length[i] = 1;
-        told[i] = 1;
-    }
+    double *ones = slots_zeros(v, (size_t)l.n);
+    const int all[N] = { 1, 1, 1 };
+    for (int i = 0; i < l.n; i++)
+        ones[i] = 1;
+    l.length = slots_data_inout(v, (size_t)l.n * sizeof(double), sizeof(double), ones);
+    l.finite = slots_data_inout(v, (size_t)l.n * sizeof(int), sizeof(int), all);
+    if (q->normals)
+        l.normals = slots_data_in(v, count * sizeof(double), sizeof(double), q->normals);
     GUARDED(&v->guard, v->table->langevin(&v->ctx, &l));
+    const int *told = slots_look(v, (size_t)l.n * sizeof *told, l.finite);
     int broken = 0, wrong = 0;
     for (int i = 0; i < l.n; i++) {
         broken |= !finite[i];
@@ -95,8 +91,9 @@ static void run_move(slots *v, move *q, guard_place place, move_rows *r)
     if (broken)
         return;
     slots_check(v, &r->out, FORMULA_CASE, 4, count, got, want, size);
-    slots_check_count(v, &r->inside, inside_wrong(q, l.inside, before, size));
-    slots_check(v, &r->length, CONV_CASE, l.d + 4, (size_t)l.n, l.length, length, NULL);
+    slots_check_count(v, &r->inside, inside_wrong(q, slots_look(v, count * sizeof(float), l.inside), before, size));
+    slots_check(v, &r->length, CONV_CASE, l.d + 4, (size_t)l.n,
+                slots_look(v, (size_t)l.n * sizeof(double), l.length), length, NULL);
     if (!q->g && q->drawn && !l.clamp && l.noise == 1) {      /* x = 0: the draws themselves, to the bit */
         wrong = 0;
         for (int k = 0; k < l.n * l.d; k++)
@@ -230,7 +227,7 @@ static void sum_squares(slots *v)
             float *x = slots_in(v, count, sizeof(float), a), *y = with_b ? slots_in(v, count, sizeof(float), b) : NULL;
             double *out = slots_bytes(v, sizeof(double), sizeof(double));
             GUARDED(&v->guard, v->table->sum_squares(&v->ctx, count, x, y, out));
-            double got = *out;
+            double got = *(const double *)slots_look(v, sizeof got, out);
             if (i % 8 == 1)
                 slots_check_nan(v, &nans, 1, &got, &want);
             else

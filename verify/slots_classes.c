@@ -11,14 +11,6 @@ typedef struct {
     double *gain, *bias, *class_gain, *class_bias;       /* (c), (c), (CLASSES,c), (CLASSES,c) */
 } class_case;
 
-static int32_t *labels_in(slots *v, const class_case *q)
-{
-    int32_t *labels = slots_bytes(v, (size_t)q->n * sizeof *labels, sizeof *labels);
-    for (int i = 0; i < q->n; i++)
-        labels[i] = q->label[i];
-    return labels;
-}
-
 static int has_nan(size_t count, const double *x)
 {
     for (size_t i = 0; i < count; i++)
@@ -40,7 +32,7 @@ static void forward(slots *v, const class_case *q, verify_row *r, verify_row *na
     }
     for (int place = GUARD_END; place < GUARD_PLACES; place++) {
         slots_place(v, (guard_place)place, 0);
-        int32_t *labels = labels_in(v, q);
+        int32_t *labels = slots_data_in(v, (size_t)q->n * sizeof *labels, sizeof *labels, q->label);
         float *gain = slots_in(v, c, sizeof(float), q->with_affine ? q->gain : NULL);
         float *bias = slots_in(v, c, sizeof(float), q->with_affine ? q->bias : NULL);
         float *class_gain = slots_in(v, CLASSES * c, sizeof(float), q->class_gain);
@@ -85,7 +77,7 @@ static void backward(slots *v, const class_case *q, int break_one, verify_row *r
     for (int place = GUARD_END; place < GUARD_PLACES; place++) {
         float *got[OUTPUTS] = { NULL };
         slots_place(v, (guard_place)place, 0);
-        int32_t *labels = labels_in(v, q);
+        int32_t *labels = slots_data_in(v, (size_t)q->n * sizeof *labels, sizeof *labels, q->label);
         float *gain = slots_in(v, c, sizeof(float), q->with_affine ? q->gain : NULL);
         float *bias = slots_in(v, c, sizeof(float), q->with_affine ? q->bias : NULL);
         float *class_gain = slots_in(v, CLASSES * c, sizeof(float), q->class_gain);

@@ -63,9 +63,11 @@ static void nearest(slots *v)
         for (int place = GUARD_END; place < GUARD_PLACES; place++) {
             slots_place(v, (guard_place)place, 0);
             float *a = slots_in(v, (size_t)n * d, sizeof(float), x), *b = slots_in(v, (size_t)m * d, sizeof(float), X);
-            int32_t *found = slots_bytes(v, (size_t)n * sizeof *found, sizeof *found);
-            double *got = slots_bytes(v, (size_t)n * sizeof *got, sizeof *got);
-            GUARDED(&v->guard, v->table->nearest(&v->ctx, n, (int)d, a, m, b, found, got));
+            int32_t *at = slots_bytes(v, (size_t)n * sizeof *at, sizeof *at);
+            double *s = slots_bytes(v, (size_t)n * sizeof *s, sizeof *s);
+            GUARDED(&v->guard, v->table->nearest(&v->ctx, n, (int)d, a, m, b, at, s));
+            const int32_t *found = slots_look(v, (size_t)n * sizeof *found, at);
+            const double *got = slots_look(v, (size_t)n * sizeof *got, s);
             int wrong = 0, apart = 0;
             for (int j = broken; j < n; j++) {
                 wrong += found[j] != index[j];
@@ -127,12 +129,8 @@ static void cotangent(slots *v)
             float *a = slots_in(v, count, sizeof(float), x), *b = slots_in(v, (size_t)m * d, sizeof(float), X);
             float *gradient = slots_in(v, count, sizeof(float), g);
             float *mask = slots_in(v, count, sizeof(float), with_inside ? inside : NULL);
-            int32_t *at = slots_bytes(v, (size_t)n * sizeof *at, sizeof *at);
-            double *s = slots_bytes(v, (size_t)n * sizeof *s, sizeof *s);
-            memcpy(at, index, (size_t)n * sizeof *at);
-            memcpy(s, square, (size_t)n * sizeof *s);
-            guard_freeze(&v->guard, at);
-            guard_freeze(&v->guard, s);
+            int32_t *at = slots_data_in(v, (size_t)n * sizeof *at, sizeof *at, index);
+            double *s = slots_data_in(v, (size_t)n * sizeof *s, sizeof *s, square);
             float *out = slots_room(v, count, sizeof(float));
             GUARDED(&v->guard, v->table->kl_cotangent(&v->ctx, n, (int)d, w_opt, gradient, w_ent, a, b, with_index ? at : NULL,
                                                       s, mask, out));
