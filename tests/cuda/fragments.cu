@@ -19,8 +19,8 @@ static const place tf32_a[] = {{1, 0, 0, 0, 1, 0}, {1, 0, 8, 0, 1, 0}, {1, 0, 0,
 static const place tf32_b[] = {{0, 1, 0, 1, 0, 0}, {0, 1, 4, 1, 0, 0}};
 
 // m16n8k16, .bf16, elements low to high, two to a register.  a: row = groupID for 0 <= i < 2 or 4 <= i < 6, groupID + 8
-// otherwise; col = threadID_in_group * 2 + (i & 1) for i < 4, that + 8 for i >= 4.  b: row = threadID_in_group * 2 + (i & 1) for
-// i < 2, that + 8 for i >= 2; col = groupID.
+// otherwise; col = threadID_in_group * 2 + (i & 1) for i < 4, that + 8 for i >= 4.  b: row = threadID_in_group * 2 + (i & 1)
+// for i < 2, that + 8 for i >= 2; col = groupID.
 static const place bf16_a[] = {{1, 0, 0, 0, 2, 0}, {1, 0, 0, 0, 2, 1}, {1, 0, 8, 0, 2, 0}, {1, 0, 8, 0, 2, 1},
                                {1, 0, 0, 0, 2, 8}, {1, 0, 0, 0, 2, 9}, {1, 0, 8, 0, 2, 8}, {1, 0, 8, 0, 2, 9}};
 static const place bf16_b[] = {{0, 2, 0, 1, 0, 0}, {0, 2, 1, 1, 0, 0}, {0, 2, 8, 1, 0, 0}, {0, 2, 9, 1, 0, 0}};

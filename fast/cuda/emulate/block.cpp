@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "check.h"
+#include "collective.h"
 #include "copy_async.h"
 #include "counts.h"
 #include "shared.h"
@@ -88,6 +89,7 @@ static void deadlock()
     for (thread &t : now.threads)
         if (t.is == state::at_warp_op) {
             self = &t;
+            explain_wait(t);
             fault(EMULATE_WARP, t.at, "%s with mask %08x waits for ever: %s", t.op, t.mask, others);
         }
 }
@@ -179,6 +181,7 @@ void leave_block()
 static void run_block()
 {
     now.done = now.waiting = now.votes = 0;
+    now.at_warp_op.assign((now.threads.size() + 31) / 32, 0);
     ready.clear();
     head = 0;
     for (thread &t : now.threads) {

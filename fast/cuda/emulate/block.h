@@ -41,6 +41,7 @@ struct block {
     uint3 index;             // blockIdx
     uint64_t number;         // in order of execution
     std::vector<thread> threads;
+    std::vector<uint32_t> at_warp_op;            // by warp: the lanes that wait at a warp operation
     unsigned done, waiting;  // threads that have ended, that wait at a barrier
     unsigned votes;          // of the barrier that is filling, and of the last one
     unsigned count;

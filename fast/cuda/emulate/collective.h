@@ -10,5 +10,8 @@ namespace emulate {
 // lanes outside of the mask. lanes[i]->data: what lane i gave.
 void collective(const char *op, unsigned mask, void *data, where at, void (*run)(thread *const *lanes, unsigned mask));
 
+// t waits for ever: a fault, if the lanes of its mask do not agree or have ended.
+void explain_wait(const thread &t);
+
 }  // namespace emulate
 #endif

@@ -176,14 +176,19 @@ void count_waiting(const thread *t)
         flush(w);
 }
 
-static void print_line(const std::string &kernel, const line_counts &l, uintptr_t pc)
+struct row { std::string kernel, file; int line; bool shared, store; emulate_access sum; };
+
+static bool same_line(const row &a, const row &b)
 {
-    where at = where_of(pc);
-    const emulate_access &a = l.sum;
-    printf("%-24s %s:%d  %s %s: %llu requests, %llu bytes, %.2f %s for each ideal one\n", kernel.c_str(), at.file, at.line,
-           l.shared ? "shared" : "global", l.store ? "store" : "load", static_cast<unsigned long long>(a.requests),
-           static_cast<unsigned long long>(a.bytes), static_cast<double>(a.units) / static_cast<double>(a.ideal),
-           l.shared ? "passes" : "sectors");
+    return a.line == b.line && a.shared == b.shared && a.store == b.store && a.kernel == b.kernel && a.file == b.file;
+}
+
+static void print_row(const row &r)
+{
+    unsigned long long requests = r.sum.requests, bytes = r.sum.bytes;
+    printf("%-24s %s:%d  %s %s: %llu requests, %llu bytes, %.2f %s for each ideal one\n", r.kernel.c_str(), r.file.c_str(),
+           r.line, r.shared ? "shared" : "global", r.store ? "store" : "load", requests, bytes,
+           static_cast<double>(r.sum.units) / static_cast<double>(r.sum.ideal), r.shared ? "passes" : "sectors");
 }
 
 static void accumulate(emulate_counts &to, const emulate_counts &c)
@@ -220,16 +225,19 @@ const char *emulate_kernel(int i)
 
 void emulate_print_lines(void)
 {
-    struct row { const std::string *kernel; uintptr_t pc; const line_counts *l; };
     std::vector<row> rows;
     for (auto &k : kernels)
-        for (auto &l : k.second.lines)
-            rows.push_back({&k.first, l.first, &l.second});
+        for (auto &l : k.second.lines) {
+            where at = where_of(l.first);
+            row r{k.first, at.file, at.line, l.second.shared, l.second.store, {}};
+            auto known = std::find_if(rows.begin(), rows.end(), [&](const row &o) { return same_line(o, r); });
+            add((known == rows.end() ? *rows.insert(known, r) : *known).sum, l.second.sum);
+        }
     std::stable_sort(rows.begin(), rows.end(), [](const row &a, const row &b) {
-        return a.l->sum.units * b.l->sum.ideal > b.l->sum.units * a.l->sum.ideal;
+        return a.sum.units * b.sum.ideal > b.sum.units * a.sum.ideal;
     });
     for (const row &r : rows)
-        print_line(*r.kernel, *r.l, r.pc);
+        print_row(r);
 }
 
 void emulate_reset_counts(void)

@@ -29,20 +29,37 @@ static bool agrees(const thread &t, const thread &me)
     return t.is == state::at_warp_op && t.op == me.op && t.mask == me.mask && t.at.line == me.at.line;
 }
 
-// Have all lanes of the mask come? One that waits elsewhere, and for this lane too, never will.
-static bool complete(thread *const *lanes, const thread &me)
+// Lane i, if it is in me's mask.
+static thread *lane_of(const thread &me, unsigned i)
 {
-    bool all = true;
+    return me.mask >> i & 1 ? &now.threads[me.number / 32 * 32 + i] : nullptr;
+}
+
+// One that waits elsewhere, and for this lane too, never comes.
+void explain_wait(const thread &me)
+{
     for (unsigned i = 0; i < 32; i++) {
-        const thread *t = lanes[i];
+        const thread *t = lane_of(me, i);
         if (!t || agrees(*t, me))
             continue;
-        all = false;
         if (t->is == state::at_warp_op && t->mask >> me.number % 32 & 1)
             fault(EMULATE_WARP, me.at, "divergent: %s with mask %08x here, %s with mask %08x at line %d in lane %u", me.op,
                   me.mask, t->op, t->mask, t->at.line, i);
         if (t->is == state::done)
             fault(EMULATE_WARP, me.at, "%s with mask %08x: lane %u has ended", me.op, me.mask, i);
+    }
+}
+
+// The lanes of me's mask, once all of them wait at this operation.
+static bool gather(const thread &me, thread **lanes)
+{
+    if ((now.at_warp_op[me.number / 32] & me.mask) != me.mask)
+        return false;
+    explain_wait(me);
+    bool all = true;
+    for (unsigned i = 0; i < 32; i++) {
+        lanes[i] = lane_of(me, i);
+        all = all && (!lanes[i] || agrees(*lanes[i], me));
     }
     return all;
 }
@@ -50,8 +67,8 @@ static bool complete(thread *const *lanes, const thread &me)
 void collective(const char *op, unsigned mask, void *data, where at, void (*run)(thread *const *lanes, unsigned mask))
 {
     thread *me = self;
-    unsigned lane = me->number % 32, base = me->number - lane;
-    size_t live = now.threads.size() - base;
+    unsigned lane = me->number % 32;
+    size_t live = now.threads.size() - (me->number - lane);
     if (live < 32)
         mask &= (1u << live) - 1;
     if (!(mask >> lane & 1))
@@ -61,19 +78,19 @@ void collective(const char *op, unsigned mask, void *data, where at, void (*run)
     me->mask = mask;
     me->data = data;
     me->is = state::at_warp_op;
+    now.at_warp_op[me->number / 32] |= 1u << lane;
     thread *lanes[32];
-    for (unsigned i = 0; i < 32; i++)
-        lanes[i] = mask >> i & 1 ? &now.threads[base + i] : nullptr;
-    if (!complete(lanes, *me)) {
+    if (!gather(*me, lanes)) {
         wait_as(state::at_warp_op);
         return;
     }
     count_waiting(me);
     if (run)
         run(lanes, mask);
-    for (unsigned i = 0; i < 32; i++)
-        if (lanes[i] && lanes[i] != me)
-            make_ready(lanes[i]);
+    now.at_warp_op[me->number / 32] &= ~mask;
+    for (thread *t : lanes)
+        if (t && t != me)
+            make_ready(t);
     me->is = state::ready;
 }
 
