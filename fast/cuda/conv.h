@@ -27,8 +27,8 @@ static inline conv_map conv_backward(int n, const fast_conv *c)
 
 /* ---- rows (or columns) of a map ----
  * Backward with stride s, destination rows of one phase (r mod s) see the same taps, every s-th, and consecutive source rows.
- * So, for phase 0..phases-1: destination row to + to_step j, j < count, is the sum over t < taps of tap first + step t at source
- * row from + from_step j + from_tap t, where that is within the source. Forward: one phase. */
+ * So, for phase 0..phases-1: destination row to + to_step j, j < count, is the sum over t < taps of tap first + step t at
+ * source row from + from_step j + from_tap t, where that is within the source. Forward: one phase. */
 typedef struct { int count, taps, first, step, from, from_step, from_tap, to, to_step; } conv_axis;
 
 static inline __host__ __device__ int conv_phases(const conv_map &m) { return m.backward ? m.s : 1; }
@@ -70,6 +70,56 @@ static inline __host__ __device__ int conv_swizzle(int pixel, int chunk) { retur
 static inline size_t conv_partial(const fast_conv *c)
 {
     return (size_t)(c->k * c->k) * (size_t)fast_blocks(c->ci) * 16 * (size_t)fast_blocks(c->co) * 16;
+}
+
+namespace CUDA_SIDE {
+
+__device__ __forceinline__ int thread_x() { return static_cast<int>(threadIdx.x); }
+__device__ __forceinline__ int block_x() { return static_cast<int>(blockIdx.x); }
+__device__ __forceinline__ int block_y() { return static_cast<int>(blockIdx.y); }
+__device__ __forceinline__ int block_z() { return static_cast<int>(blockIdx.z); }
+
+/* Begin to copy four floats (one) to shared memory, or zeros; they are there after conv_copied and a barrier. Before
+ * sm_80 a plain copy. */
+__device__ __forceinline__ void conv_copy(float *to, const float *from, bool given)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+    cp_async<16>(to, from, given ? 16 : 0);
+#else
+    st4(to, given ? ld4(from) : make_float4(0, 0, 0, 0));
+#endif
+}
+__device__ __forceinline__ void conv_copy_one(float *to, const float *from, bool given)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+    cp_async<4>(to, from, given ? 4 : 0);
+#else
+    *to = given ? *from : 0.0f;
+#endif
+}
+__device__ __forceinline__ void conv_copied()
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+    cp_async_commit();
+    cp_async_wait<0>();
+#endif
+}
+
+/* Four channels, from `channel` on, of a value of y = sum + bias + add; those beyond `channels` are 0. */
+__device__ __forceinline__ float4 conv_finish(const float sum[4], int channel, int channels, const float *bias,
+                                              const float *add)
+{
+    float v[4];
+    float4 more = add ? ld4(add) : make_float4(0, 0, 0, 0);
+    const float extra[4] = { more.x, more.y, more.z, more.w };
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[i] = bias && channel + i < channels ? sum[i] + bias[channel + i] : sum[i];
+        v[i] = channel + i < channels ? add ? v[i] + extra[i] : v[i] : 0.0f;
+    }
+    return make_float4(v[0], v[1], v[2], v[3]);
+}
+
 }
 
 extern "C" {
