@@ -3,7 +3,8 @@
 
 namespace CUDA_SIDE {
 
-enum : int { THREADS = 128, STAGES = 4, CHANNELS = 64, SHARED_MOST = 96 * 1024 };
+enum : int { THREADS = 128, STAGES = 4, CHANNELS = 64, SHARED_MOST = 96 * 1024, PACK_TAPS = 9 };
+enum : int { SMALL = 6, MIDDLE, LARGE };          /* tiles of 2^6, 2^7, 2^8 pixels */
 
 /* Words of 16 x 16 weights in the order of fragments, and of 16 rounded channels of a pixel. */
 template <int KIND> __host__ __device__ constexpr int unit_words() { return KIND == BF16 ? 128 : 256; }
@@ -34,20 +35,34 @@ static inline size_t map_shared(int kind, int whole, int patch)
  * 4t..4t+3 in (k of an mma is any order that A has too), channel 4(g/2) + 2e + g%2 out, of tile e of the two of 8: so a lane's
  * results are four channels in a row. TF32: [e][lane][channel in]; BF16: [lane][e][pair of channels in]. ---- */
 
+/* A block packs 16 x 16 channels, PACK_TAPS taps at a time: rows of w (co,ci,k,k) are read as they lie, into shared memory. */
 template <int KIND>
-static __global__ void __launch_bounds__(256) conv_tensor_pack(conv_map m, int blocks_out, int words, const float *w, uint32_t *packed)
+static __global__ void __launch_bounds__(256) conv_tensor_pack(conv_map m, int blocks_out, const float *w, uint32_t *packed)
 {
-    const int taps = m.k * m.k, stride = static_cast<int>(gridDim.x * blockDim.x);
-    auto weight = [&](int in, int out, int tap) {
-        int o = m.backward ? in : out, i = m.backward ? out : in;
-        return in < m.cs && out < m.cd ? w[(static_cast<size_t>(o) * (m.backward ? m.cd : m.cs) + i) * taps + tap] : 0.0f;
-    };
-    for (int at = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); at < words; at += stride) {
-        int unit = at / unit_words<KIND>(), rest = at % unit_words<KIND>(), lane = rest / 4 % 32, g = lane / 4;
-        int e = KIND == BF16 ? rest % 4 / 2 : rest / 128, first = lane % 4 * 4 + (KIND == BF16 ? rest % 2 * 2 : rest % 4);
-        int tap = unit / blocks_out % taps, in = unit / blocks_out / taps * 16 + first;
-        int out = unit % blocks_out * 16 + g / 2 * 4 + 2 * e + g % 2;
-        packed[at] = KIND == BF16 ? bf16_pair(weight(in, out, tap), weight(in + 1, out, tap)) : tf32_round(weight(in, out, tap));
+    SHARED(float, room, [16 * (16 * PACK_TAPS + 2)]);
+    const int thread = static_cast<int>(threadIdx.x), taps = m.k * m.k;
+    const int block_in = static_cast<int>(blockIdx.x) / blocks_out, block_out = static_cast<int>(blockIdx.x) % blocks_out;
+    const int rows = m.backward ? m.cs : m.cd, columns = m.backward ? m.cd : m.cs;
+    const int width = 16 * PACK_TAPS + 2 * m.backward;       /* neighbours in and out then lie in different banks */
+    const int row = (m.backward ? block_in : block_out) * 16, column = (m.backward ? block_out : block_in) * 16;
+    for (int first = 0; first < taps; first += PACK_TAPS) {
+        const int count = min(taps - first, static_cast<int>(PACK_TAPS));
+        for (int id = thread; id < 256 * count; id += 256) {
+            int o = id / (16 * count), i = id % (16 * count) / count, tap = id % count;
+            bool inside = row + o < rows && column + i < columns;
+            size_t at = (static_cast<size_t>(row + o) * columns + column + i) * taps + first + tap;
+            room[o * width + i * count + tap] = inside ? w[at] : 0.0f;
+        }
+        __syncthreads();
+        for (int id = thread; id < unit_words<KIND>() * count; id += 256) {
+            int tap = id / unit_words<KIND>(), rest = id % unit_words<KIND>(), g = rest / 16 % 8, t = rest / 4 % 4;
+            int e = KIND == BF16 ? rest % 4 / 2 : rest / 128, in = 4 * t + (KIND == BF16 ? rest % 2 * 2 : rest % 4);
+            int out = g / 2 * 4 + 2 * e + g % 2;
+            auto weight = [&](int c) { return room[(m.backward ? c * width + out * count : out * width + c * count) + tap]; };
+            size_t unit = (static_cast<size_t>(block_in) * taps + first + tap) * blocks_out + block_out;
+            packed[unit * unit_words<KIND>() + rest] = KIND == BF16 ? bf16_pair(weight(in), weight(in + 1)) : tf32_round(weight(in));
+        }
+        __syncthreads();
     }
 }
 
@@ -185,7 +200,15 @@ conv_tensor_map(map_shape g, const float *src, const uint32_t *packed, const flo
         for (int h = 0; h < 2; h++)
             at[i][h] = in_patch(g.tile, pixel_of(g.tile, warp / ACROSS * 16 * ROWS + 16 * i + 8 * h + lane / 4)) * PIXEL
                        + lane % 4 * (PIXEL / 4);
-    float sum[ROWS][2 * UNITS][4] = {};
+    float sum[ROWS][2 * UNITS][4];
+#pragma unroll
+    for (int j = 0; j < 4 * UNITS; j++) {        /* see the end for the channels */
+        int o = (block_out + warp % ACROSS * UNITS + j / 4) * 16 + lane % 4 * 4 + j % 4;
+        float from = bias && o < g.m.cd ? bias[o] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+            sum[i][j / 2][j % 2] = sum[i][j / 2][j % 2 + 2] = from;
+    }
     int turn = 1, taken = 0;                     /* of the two rounded patches (BF16); steps since the patch was new */
     while (now.step < g.steps) {
         cp_async_wait<STAGES - 2>();
@@ -227,16 +250,15 @@ conv_tensor_map(map_shape g, const float *src, const uint32_t *packed, const flo
                 size_t d = (static_cast<size_t>(image * blocks_out + block) * (g.m.hd * g.m.wd) + to) * 16 + lane % 4 * 4;
                 const float *s = sum[i][2 * u] + 2 * h, *z = sum[i][2 * u + 1] + 2 * h;
                 const float v[4] = { s[0], s[1], z[0], z[1] };
-                st4(dst + d, conv_finish(v, o, g.m.cd, bias, add ? add + d : nullptr));
+                st4(dst + d, conv_finish(v, o, g.m.cd, nullptr, add ? add + d : nullptr));
             }
         }
 }
 
 /* ---- how a map is cut ---- */
 
-template <int KIND, int ROWS, int ACROSS> static map_shape shape_of(const conv_map &m, int phase_down, int phase_across)
+static map_shape shape_of(const conv_map &m, int kind, int log_pixels, int phase_down, int phase_across)
 {
-    constexpr int LOG_PIXELS = ROWS == 4 ? 8 : ACROSS == 1 ? 7 : 6;
     map_shape g = {};
     g.m = m;
     g.rows = conv_axis_of(m, m.hd, phase_down);
@@ -246,47 +268,52 @@ template <int KIND, int ROWS, int ACROSS> static map_shape shape_of(const conv_m
     g.channel_tiles = conv_tiles(g.blocks_out, 4);
     int taps = g.rows.taps * g.columns.taps;
     g.steps = g.blocks_in * taps;
-    g.tile = tile_of(LOG_PIXELS, 4, m.n, g.rows.count, g.columns.count, g.rows.taps, g.columns.taps);
-    g.whole = taps >= STAGES - 1 && g.rows.from_step == 1 && map_shared(KIND, 1, g.tile.patch) <= SHARED_MOST;
+    g.tile = tile_of(log_pixels, 4, m.n, g.rows.count, g.columns.count, g.rows.taps, g.columns.taps);
+    g.whole = taps >= STAGES - 1 && g.rows.from_step == 1 && map_shared(kind, 1, g.tile.patch) <= SHARED_MOST;
     if (g.whole)
         g.rounds = conv_tiles(4 * g.tile.patch, THREADS * (taps - STAGES + 2));
     else
-        g.tile = tile_of(LOG_PIXELS, 4, m.n, g.rows.count, g.columns.count, 1, 1);
+        g.tile = tile_of(log_pixels, 4, m.n, g.rows.count, g.columns.count, 1, 1);
     return g;
 }
 
-template <int KIND, int ROWS, int ACROSS>
-static void run_phases(const conv_map &m, const float *src, const float *packed, const float *bias, const float *add, float *dst)
+/* The largest tile of which there are enough for the hundred-odd processors of a large device. Sums are in the same order. */
+static int tile_for(const conv_map &m, int kind)
 {
-    int phases = conv_phases(m);
-    for (int i = 0; i < phases * phases; i++) {
-        map_shape g = shape_of<KIND, ROWS, ACROSS>(m, i / phases, i % phases);
-        size_t bytes = map_shared(KIND, g.whole, g.tile.patch);
-        if (g.tile.tiles == 0)
-            continue;
-        cudaFuncSetAttribute(conv_tensor_map<KIND, ROWS, ACROSS>, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_MOST);
-        LAUNCH((conv_tensor_map<KIND, ROWS, ACROSS>), static_cast<unsigned>(g.tile.tiles * g.channel_tiles), THREADS, bytes,
-               CUDA_(stream), g, src, reinterpret_cast<const uint32_t *>(packed), bias, add, dst);
-    }
+    auto blocks = [&](int log_pixels) {
+        map_shape g = shape_of(m, kind, log_pixels, 0, 0);
+        return g.tile.tiles * g.channel_tiles;
+    };
+    return blocks(LARGE) >= 216 ? LARGE : blocks(MIDDLE) >= 100 ? MIDDLE : SMALL;
 }
 
-/* The largest tile of which there are enough for the hundred-odd processors of a large device: the sums' order is the same. */
-template <int KIND>
-static void run_map(const conv_map &m, const float *src, const float *packed, const float *bias, const float *add, float *dst)
+/* Written out, so that every kernel is counted by its own name. */
+#define LAUNCH_MAP(kind, rows, across)                                                                                            \
+    do {                                                                                                                          \
+        cudaFuncSetAttribute(conv_tensor_map<kind, rows, across>, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_MOST);      \
+        LAUNCH((conv_tensor_map<kind, rows, across>), blocks, THREADS, bytes, CUDA_(stream), g, src, packed, bias, add, dst);     \
+    } while (0)
+
+static void run_map(const map_shape &g, int kind, int log_pixels, const float *src, const uint32_t *packed, const float *bias,
+                    const float *add, float *dst)
 {
-    auto blocks = [&](const map_shape &g) { return g.tile.tiles * g.channel_tiles; };
-    if (blocks(shape_of<KIND, 4, 1>(m, 0, 0)) >= 216)
-        run_phases<KIND, 4, 1>(m, src, packed, bias, add, dst);
-    else if (blocks(shape_of<KIND, 2, 1>(m, 0, 0)) >= 100)
-        run_phases<KIND, 2, 1>(m, src, packed, bias, add, dst);
+    unsigned blocks = static_cast<unsigned>(g.tile.tiles * g.channel_tiles);
+    size_t bytes = map_shared(kind, g.whole, g.tile.patch);
+    if (kind == BF16)
+        switch (log_pixels) {
+        case LARGE:  LAUNCH_MAP(BF16, 4, 1); break;
+        case MIDDLE: LAUNCH_MAP(BF16, 2, 1); break;
+        default:     LAUNCH_MAP(BF16, 2, 2); break;
+        }
     else
-        run_phases<KIND, 2, 2>(m, src, packed, bias, add, dst);
+        switch (log_pixels) {
+        case LARGE:  LAUNCH_MAP(TF32, 4, 1); break;
+        case MIDDLE: LAUNCH_MAP(TF32, 2, 1); break;
+        default:     LAUNCH_MAP(TF32, 2, 2); break;
+        }
 }
 
-static int packed_words(const conv_map *m, int kind)
-{
-    return fast_blocks(m->cs) * m->k * m->k * fast_blocks(m->cd) * (kind == BF16 ? 128 : 256);
-}
+static int kind_of(fast_conv_algorithm a) { return a == FAST_CONV_BF16 ? BF16 : TF32; }
 
 }  // namespace CUDA_SIDE
 
@@ -294,25 +321,28 @@ using namespace CUDA_SIDE;
 
 size_t CUDA_(conv_tensor_packed)(const conv_map *m, fast_conv_algorithm a)
 {
-    return static_cast<size_t>(packed_words(m, a == FAST_CONV_BF16 ? BF16 : TF32));
+    size_t unit = static_cast<size_t>(kind_of(a) == BF16 ? unit_words<BF16>() : unit_words<TF32>());
+    return static_cast<size_t>(fast_blocks(m->cs) * m->k * m->k) * static_cast<size_t>(fast_blocks(m->cd)) * unit;
 }
 
 void CUDA_(conv_tensor_pack)(const conv_map *m, fast_conv_algorithm a, const float *w, float *packed)
 {
     uint32_t *to = reinterpret_cast<uint32_t *>(packed);
-    int words = packed_words(m, a == FAST_CONV_BF16 ? BF16 : TF32);
-    unsigned blocks = static_cast<unsigned>(conv_tiles(words, 256));
-    if (a == FAST_CONV_BF16)
-        LAUNCH(conv_tensor_pack<BF16>, blocks, 256, 0, CUDA_(stream), *m, fast_blocks(m->cd), words, w, to);
+    int blocks_out = fast_blocks(m->cd);
+    unsigned blocks = static_cast<unsigned>(fast_blocks(m->cs) * blocks_out);
+    if (kind_of(a) == BF16)
+        LAUNCH(conv_tensor_pack<BF16>, blocks, 256, 0, CUDA_(stream), *m, blocks_out, w, to);
     else
-        LAUNCH(conv_tensor_pack<TF32>, blocks, 256, 0, CUDA_(stream), *m, fast_blocks(m->cd), words, w, to);
+        LAUNCH(conv_tensor_pack<TF32>, blocks, 256, 0, CUDA_(stream), *m, blocks_out, w, to);
 }
 
 void CUDA_(conv_tensor_run)(const conv_map *m, fast_conv_algorithm a, const float *src, const float *packed, const float *bias,
                             const float *add, float *dst)
 {
-    if (a == FAST_CONV_BF16)
-        run_map<BF16>(*m, src, packed, bias, add, dst);
-    else
-        run_map<TF32>(*m, src, packed, bias, add, dst);
+    int kind = kind_of(a), log_pixels = tile_for(*m, kind), phases = conv_phases(*m);
+    for (int i = 0; i < phases * phases; i++) {
+        map_shape g = shape_of(*m, kind, log_pixels, i / phases, i % phases);
+        if (g.tile.tiles > 0)
+            run_map(g, kind, log_pixels, src, reinterpret_cast<const uint32_t *>(packed), bias, add, dst);
+    }
 }

@@ -178,9 +178,10 @@ conv_tensor_weights(weights_shape g, const float *x, const float *gy, const floa
     }
     cp_async_wait<0>();
 
-    /* Of tile (i, e) of 16 x 8 the lane holds rows g (h = 0) and g + 8, columns 2t and 2t + 1: see read() for the channels. */
-    const int width = blocks_out * 16, in = (block_in + quarter_in) * 16 + lane / 4 * (KIND == BF16 ? 1 : 4);
-    const int out = (block_out + quarter_out) * 16 + lane % 4 * (KIND == BF16 ? 2 : 8);
+    /* Of tile (i, e) of 16 x 8 the lane holds rows g (h = 0) and g + 8, columns 2t and 2t + 1: see read() for the channels.
+     * TF32: eight in a row, of which two lanes exchange halves, so that together they store 32 bytes. */
+    const int width = blocks_out * 16, in = (block_in + quarter_in) * 16 + lane / 4 * (KIND == BF16 ? 1 : 4), odd = lane % 2;
+    const int out = (block_out + quarter_out) * 16 + (KIND == BF16 ? lane % 4 * 2 : lane / 2 % 2 * 16 + odd * 4);
     const size_t tap = static_cast<size_t>(blockIdx.z) * (g.c.k * g.c.k) + first_tap + group * PER;
     float *to = partial + (tap * blocks_in * 16 + in) * width + out;
 #pragma unroll
@@ -190,11 +191,20 @@ conv_tensor_weights(weights_shape g, const float *x, const float *gy, const floa
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const int down = KIND == BF16 ? 16 * i + 8 * h : 2 * i + h;
+                if (KIND == TF32)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) {
+                        float &a = sum[t][i][e][2 * h], &b = sum[t][i][e][2 * h + 1];
+                        float other = __shfl_xor_sync(0xffffffffu, odd ? a : b, 1);
+                        (odd ? a : b) = other;
+                    }
+                if (in + down >= blocks_in * 16)
+                    continue;
 #pragma unroll
                 for (int e = 0; e < (KIND == BF16 ? 4 : 2); e++) {
-                    const int right = KIND == BF16 ? 8 * e : 4 * e;
+                    const int right = 8 * e;
                     const float(&s)[4][4] = sum[t][i];
-                    if (in + down >= blocks_in * 16 || out + right >= width)
+                    if (out + right >= width)
                         continue;
                     if (KIND == BF16)
                         st2(to + down * width + right, make_float2(s[e][2 * h], s[e][2 * h + 1]));
@@ -227,24 +237,27 @@ static weights_shape shape_of(int n, const fast_conv &c)
     return g;
 }
 
-template <int KIND, int GROUPS, int PER>
-static void launch_weights(const weights_shape &g, const float *x, const float *gy, const float *scale, float *partial)
+/* Written out, so that every kernel is counted by its own name. */
+#define LAUNCH_WEIGHTS(kind, groups, per)                                                                                         \
+    do {                                                                                                                          \
+        cudaFuncSetAttribute(conv_tensor_weights<kind, groups, per>, cudaFuncAttributeMaxDynamicSharedMemorySize,                 \
+                             static_cast<int>(bytes));                                                                            \
+        LAUNCH((conv_tensor_weights<kind, groups, per>), grid, 128 * groups, bytes, CUDA_(stream), g, x, gy, scale, partial);     \
+    } while (0)
+
+static void run_weights(const weights_shape &g, int kind, const float *x, const float *gy, const float *scale, float *partial)
 {
     size_t bytes = weights_shared(g.tile);
     dim3 grid(static_cast<unsigned>(g.in_tiles * conv_tiles(g.blocks_out, BLOCKS)),
-              static_cast<unsigned>(g.c.k * g.c.k / (GROUPS * PER)), static_cast<unsigned>(g.splits));
-    cudaFuncSetAttribute(conv_tensor_weights<KIND, GROUPS, PER>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(bytes));
-    LAUNCH((conv_tensor_weights<KIND, GROUPS, PER>), grid, 128 * GROUPS, bytes, CUDA_(stream), g, x, gy, scale, partial);
-}
-
-template <int KIND>
-static void run_weights(const weights_shape &g, const float *x, const float *gy, const float *scale, float *partial)
-{
-    if (g.whole)
-        launch_weights<KIND, TAPS, TAPS>(g, x, gy, scale, partial);
+              static_cast<unsigned>(g.whole ? 1 : g.c.k * g.c.k), static_cast<unsigned>(g.splits));
+    if (kind == BF16 && g.whole)
+        LAUNCH_WEIGHTS(BF16, 3, 3);
+    else if (kind == BF16)
+        LAUNCH_WEIGHTS(BF16, 1, 1);
+    else if (g.whole)
+        LAUNCH_WEIGHTS(TF32, 3, 3);
     else
-        launch_weights<KIND, 1, 1>(g, x, gy, scale, partial);
+        LAUNCH_WEIGHTS(TF32, 1, 1);
 }
 
 }  // namespace CUDA_SIDE
@@ -262,9 +275,6 @@ void CUDA_(conv_tensor_bwd_w)(fast_ctx *ctx, int n, const fast_conv *c, const fl
 {
     weights_shape g = shape_of(n, *c);
     float *partial = static_cast<float *>(ctx->scratch);
-    if (c->bwd_w == FAST_CONV_BF16)
-        run_weights<BF16>(g, x, gy, scale, partial);
-    else
-        run_weights<TF32>(g, x, gy, scale, partial);
+    run_weights(g, c->bwd_w == FAST_CONV_BF16 ? BF16 : TF32, x, gy, scale, partial);
     CUDA_(conv_sum_splits)(c, g.splits, partial, gw);
 }
