@@ -46,3 +46,14 @@ else
 endif
 .PHONY: cuda-emulate-check cuda-nvcc-check
 .SECONDARY:
+
+# For the device: one fat binary for sm_75 and up, or CUDA_ARCH=90 for one. Needs the CUDA toolkit, in CUDA_HOME.
+CUDA_HOME ?= /usr/local/cuda
+NVCC      ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) nvcc)
+CUDA_ARCH ?= 75 80 86 89 90 100 120
+NVCCFLAGS := -std=c++17 -O3 --fmad=false -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-O2 --threads 2 \
+             $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
+             $(foreach a,$(lastword $(CUDA_ARCH)),-gencode arch=compute_$a,code=compute_$a)
+$(B)/cuda/device/%.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c -o $@ $<

@@ -85,7 +85,7 @@ __global__ void race_blocks_write(const float *x, float *y)
 __global__ void race_blocks_read(const float *, float *y)    // in place, with the neighbour's edge
 {
     unsigned t = blockIdx.x * blockDim.x + threadIdx.x;
-    float left = t ? y[t - 1] : 0;                           // FAULT race_blocks_read
+    float left = y[t] + (t ? y[t - 1] : 0);                  // FAULT race_blocks_read
     __syncthreads();
     y[t] = left;             // FAULT race_blocks_read
 }
@@ -101,6 +101,28 @@ __global__ void race_atomic_read(const float *x, float *y)
     __syncthreads();
     atomicAdd(&s[0], x[threadIdx.x]);                        // FAULT race_atomic_read
     y[threadIdx.x] = s[0];   // FAULT race_atomic_read
+}
+__global__ void race_atomic_then_read(const float *x, float *y)
+{
+    SHARED(float, s, [1]);
+    if (threadIdx.x == 0)
+        s[0] = 0;
+    __syncthreads();
+    if (threadIdx.x < N - 1)
+        atomicAdd(&s[0], x[threadIdx.x]);                    // FAULT race_atomic_then_read
+    else
+        y[0] = s[0];         // FAULT race_atomic_then_read
+}
+__global__ void race_many_readers(const float *x, float *y)  // the last reader, alone in its warp, writes
+{
+    SHARED(float, s, [1]);
+    if (threadIdx.x == 0)
+        s[0] = x[0];
+    __syncthreads();
+    float v = s[0];          // FAULT race_many_readers
+    if (threadIdx.x == 32)
+        s[0] = v + 1;        // FAULT race_many_readers
+    y[threadIdx.x] = v;
 }
 __global__ void race_no_fence(const float *x, float *y)      // the last block to arrive, without __threadfence
 {
@@ -273,6 +295,16 @@ __global__ void bounds_dynamic(const float *x, float *y)
     __syncthreads();
     y[t] = s[t];
 }
+__global__ void bounds_straddle(const float *x, float *y)    // half of it inside
+{
+    SHARED(float, s, [N - 1]);
+    unsigned t = threadIdx.x;
+    if (t < N - 1)
+        s[t] = x[t];
+    __syncthreads();
+    if (t % 2 == 0)
+        y[t] = ld2(&s[t]).x; // FAULT bounds_straddle
+}
 __global__ void bounds_after(const float *x, float *y)
 {
     unsigned t = threadIdx.x;
@@ -397,6 +429,7 @@ static const planted all[] = {
     P(race_other_half, EMULATE_RACE_SHARED, 1, N, 0, 1), P(race_of_bytes, EMULATE_RACE_SHARED, 1, N, 0, 1),
     P(race_global, EMULATE_RACE_GLOBAL, 1, N, 0, 1), P(race_blocks_write, EMULATE_RACE_BLOCKS, 2, N, 0, 1),
     P(race_blocks_read, EMULATE_RACE_BLOCKS, 2, N, 0, 1), P(race_plain_sum, EMULATE_RACE_GLOBAL, 1, N, 0, 1),
+    P(race_atomic_then_read, EMULATE_RACE_SHARED, 1, N, 0, 1), P(race_many_readers, EMULATE_RACE_SHARED, 1, 33, 0, 1),
     P(race_atomic_read, EMULATE_RACE_SHARED, 1, N, 0, 1), P(race_no_fence, EMULATE_RACE_BLOCKS, 4, 1, 0, 1),
     P(barrier_two_lines, EMULATE_BARRIER, 1, N, 0, 0), P(barrier_in_branch, EMULATE_BARRIER, 1, N, 0, 0),
     P(barrier_after_return, EMULATE_BARRIER, 1, N, 0, 0), P(barrier_against_vote, EMULATE_WARP, 1, N, 0, 0),
@@ -408,7 +441,8 @@ static const planted all[] = {
     P(uninitialised_block, EMULATE_UNINITIALISED, 2, N, 0, 1),
     P(bounds_index, EMULATE_BOUNDS, 1, N, 0, 1), P(bounds_row, EMULATE_BOUNDS, 1, N, 0, 1),
     P(bounds_pointer, EMULATE_BOUNDS, 1, N, 0, 1), P(bounds_dynamic, EMULATE_BOUNDS, 1, N, 4 * N, 1),
-    P(bounds_after, EMULATE_BOUNDS, 1, N, 0, 1), P(bounds_before, EMULATE_BOUNDS, 1, N, 0, 1),
+    P(bounds_straddle, EMULATE_BOUNDS, 1, N, 0, 1), P(bounds_after, EMULATE_BOUNDS, 1, N, 0, 1),
+    P(bounds_before, EMULATE_BOUNDS, 1, N, 0, 1),
     P(bounds_wide, EMULATE_BOUNDS, 1, N, 0, 1), P(bounds_freed, EMULATE_BOUNDS, 1, N, 0, 1),
     P(misaligned_load, EMULATE_MISALIGNED, 1, N, 0, 0), P(misaligned_store, EMULATE_MISALIGNED, 1, N, 0, 0),
     P(misaligned_word, EMULATE_MISALIGNED, 1, N, 0, 1), P(misaligned_copy, EMULATE_MISALIGNED, 1, N, 0, 0),

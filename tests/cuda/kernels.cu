@@ -39,6 +39,17 @@ __global__ void in_warps(const float *x, float *y)
     y[t] = v;
 }
 
+// Thread t copies t % 5 floats of 4, the rest of which is 0.
+__global__ void copy_part(const float *x, float *y)
+{
+    SHARED(float, s, [256]);
+    const unsigned t = threadIdx.x;
+    cp_async<16>(&s[4 * t], x + 4 * t, static_cast<int>(t % 5 * 4));
+    cp_async_commit();
+    cp_async_wait<0>();
+    st4(y + 4 * t, ld4(&s[4 * t]));
+}
+
 __device__ float warp_sum(float v)
 {
     UNROLL for (int o = 16; o; o >>= 1)
@@ -217,6 +228,10 @@ static void check_simple()
     y = to.values();
     for (unsigned i = 0; i < 256; i++)
         CHECK_EQ(y[i], x[i % 32 < 16 ? i ^ 3 : i ^ 1]);
+    LAUNCH(copy_part, 1, 64, 0, nullptr, from.p, to.p);
+    y = to.values();
+    for (unsigned i = 0; i < 256; i++)
+        CHECK_EQ(y[i], i % 4 < i / 4 % 5 ? x[i] : 0);
 }
 
 static void check_sums()

@@ -90,9 +90,9 @@ TEST(default_stream)
     LAUNCH(set, 1, N, 0, a, y, 2.0f);
     LAUNCH(add, 1, N, 0, nullptr, z, y, 3.0f);
     LAUNCH(add, 1, N, 0, a, y, z, 1.0f);
-    CHECK_EQ(first_of(z), 6);
     CHECK(cudaStreamSynchronize(a) == cudaSuccess);
     CHECK_EQ(first_of(y), 8);
+    CHECK_EQ(first_of(z), 6);
     cudaStreamDestroy(a);
     cudaFree(y);
     cudaFree(z);

@@ -32,6 +32,8 @@ struct launch {
     void (*call)(const void *function, const void *args);    // as one thread
     const void *args;
     size_t args_bytes;
+    const argument *arguments;
+    size_t count;
     bool checked;            // its loads and stores are instrumented, and to be looked at
     where at;
 };

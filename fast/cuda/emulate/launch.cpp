@@ -9,6 +9,7 @@
 #include "block.h"
 #include "host.h"
 #include "shared.h"
+#include "trace.h"
 
 namespace emulate {
 
@@ -26,7 +27,7 @@ static const char *refusal(const kernel_call &k)
 }
 
 // What is queued: the launch with its name and arguments, by value.
-struct queued { std::string name; std::vector<uint64_t> args; launch l; };
+struct queued { std::string name; std::vector<uint64_t> args; std::vector<argument> arguments; launch l; };
 
 cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes)
 {
@@ -38,14 +39,17 @@ cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes)
         return answer(cudaErrorInvalidConfiguration);
     }
     std::string name = k.name[0] == '(' ? std::string(k.name + 1, strlen(k.name) - 2) : k.name;
-    queued q{name, std::vector<uint64_t>((bytes + 15) / 16 * 2 + 2), {}};
+    queued q{name, std::vector<uint64_t>((bytes + 15) / 16 * 2 + 2), {k.arguments, k.arguments + k.count}, {}};
     memcpy(q.args.data(), args, bytes);
-    q.l = {nullptr, k.function, k.grid, k.block, k.dynamic, k.call, nullptr, bytes, k.checked, k.at};
+    q.l = {nullptr, k.function, k.grid, k.block, k.dynamic, k.call, nullptr, bytes, nullptr, k.count, k.checked, k.at};
     submit(k.on, [q] {
         launch l = q.l;
         l.name = q.name.c_str();
         l.args = q.args.data();
+        l.arguments = q.arguments.data();
+        trace_before(l);
         run_blocks(l);
+        trace_after(l);
     });
     return answer(cudaSuccess);
 }

@@ -1,10 +1,13 @@
-// lines.cpp: source lines by addr2line, which comes with every linker; the program's extent by its own headers.
+// lines.cpp: source lines by addr2line, which comes with every linker; the program's extent and symbols by its own headers.
 #include "lines.h"
 
+#include <fcntl.h>
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <map>
@@ -72,6 +75,41 @@ where where_of(uintptr_t pc)
             line = {std::string(answer, colon), atoi(colon + 1)};
     }
     return {line.first.c_str(), line.second};
+}
+
+// The symbols, from the program's own file.
+static void read_symbols(std::map<uintptr_t, std::string> *to)
+{
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    struct stat s;
+    void *m = fd >= 0 && fstat(fd, &s) == 0 ? mmap(nullptr, static_cast<size_t>(s.st_size), PROT_READ, MAP_PRIVATE, fd, 0)
+                                            : MAP_FAILED;
+    if (fd >= 0)
+        close(fd);
+    if (m == MAP_FAILED)
+        return;
+    const char *file = static_cast<const char *>(m);
+    const ElfW(Ehdr) *header = static_cast<const ElfW(Ehdr) *>(m);
+    const ElfW(Shdr) *sections = reinterpret_cast<const ElfW(Shdr) *>(file + header->e_shoff);
+    for (int i = 0; i < header->e_shnum; i++) {
+        if (sections[i].sh_type != SHT_SYMTAB)
+            continue;
+        const ElfW(Sym) *symbols = reinterpret_cast<const ElfW(Sym) *>(file + sections[i].sh_offset);
+        const char *names = file + sections[sections[i].sh_link].sh_offset;
+        for (size_t k = 0; k < sections[i].sh_size / sizeof *symbols; k++)
+            if ((symbols[k].st_info & 15) == STT_FUNC)
+                (*to)[program().load + symbols[k].st_value] = names + symbols[k].st_name;
+    }
+    munmap(m, static_cast<size_t>(s.st_size));
+}
+
+const char *symbol_of(uintptr_t pc)
+{
+    static std::map<uintptr_t, std::string> symbols;
+    if (symbols.empty())
+        read_symbols(&symbols);
+    auto found = symbols.find(pc);
+    return found == symbols.end() ? "?" : found->second.c_str();
 }
 
 }  // namespace emulate

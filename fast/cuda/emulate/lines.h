@@ -13,6 +13,8 @@ uintptr_t site_of(where at);
 // A pc as 32 bits, and back.
 uint32_t short_pc(uintptr_t pc);
 uintptr_t long_pc(uint32_t pc);
+// The mangled name of the function at pc, from the program's symbols; "?": it has none.
+const char *symbol_of(uintptr_t pc);
 // Does the program itself (code, constants, variables) lie at a?
 bool in_program(uintptr_t a);
 

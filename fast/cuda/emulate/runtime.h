@@ -115,8 +115,7 @@ struct kernel_call {
     void (*call)(const void *function, const void *args);
     bool checked;
     where at;
-    // Of the argument i, in order: its offset in the arguments and its size.
-    const size_t *offsets, *sizes;
+    const argument *arguments;
     size_t count;
 };
 cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes);
@@ -128,14 +127,14 @@ void launch_each(kernel_call k, void (*f)(P...), std::index_sequence<I...>, A...
     static_assert((std::is_trivially_copyable<P>::value && ...), "arguments are copied as bytes");
     tuple args{static_cast<P>(a)...};
     const char *base = reinterpret_cast<const char *>(&args);
-    const size_t offsets[] = {static_cast<size_t>(reinterpret_cast<const char *>(&std::get<I>(args)) - base)...};
-    const size_t sizes[] = {sizeof(P)...};
+    const argument arguments[] = {
+        {static_cast<size_t>(reinterpret_cast<const char *>(&std::get<I>(args)) - base), sizeof(P)}...
+    };
     k.function = reinterpret_cast<const void *>(f);
     k.call = [](const void *function, const void *of) {
         std::apply(reinterpret_cast<void (*)(P...)>(const_cast<void *>(function)), *static_cast<const tuple *>(of));
     };
-    k.offsets = offsets;
-    k.sizes = sizes;
+    k.arguments = arguments;
     k.count = sizeof...(P);
     launch_kernel(k, base, sizeof args);
 }
@@ -145,7 +144,7 @@ void launch_as(const char *name, void (*f)(P...), dim3 grid, dim3 block, size_t 
                where at, A... a)
 {
     static_assert(sizeof...(P) == sizeof...(A), "a kernel takes as many arguments as it declares");
-    launch_each({name, nullptr, grid, block, dynamic, on, nullptr, checked, at, nullptr, nullptr, 0}, f,
+    launch_each({name, nullptr, grid, block, dynamic, on, nullptr, checked, at, nullptr, 0}, f,
                 std::index_sequence_for<P...>(), a...);
 }
 

@@ -41,5 +41,8 @@ inline double2 make_double2(double x, double y) { return {x, y}; }
 struct where { const char *file; int line; };
 constexpr where here(const char *file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 
+// Where one argument of a kernel lies among all of them.
+struct argument { size_t offset, bytes; };
+
 }  // namespace emulate
 #endif
