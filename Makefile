@@ -38,6 +38,12 @@ LIBS    += -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
 EMULATED := $(patsubst %.cu,$(B)/cuda/engine/%.o,$(wildcard fast/cuda/*.cu)) \
             $(patsubst %.cpp,$(B)/cuda/plain/%.o,$(filter-out %/hooks.cpp,$(wildcard fast/cuda/emulate/*.cpp)))
 endif
+# CUDA=1: the engine cuda, by nvcc (fast/cuda/cuda.mk).
+ifeq ($(CUDA),1)
+override CFLAGS += -DFAST_CUDA
+LIBS    += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -lstdc++
+DEVICE  := $(patsubst %.cu,$(B)/cuda/device/%.o,$(wildcard fast/cuda/*.cu))
+endif
 VERIFY  := $(patsubst %.c,$(B)/%.o,$(filter-out $(ROUTES),$(wildcard verify/*.c)))
 LIB     := $(B)/libicd.a
 
@@ -54,7 +60,7 @@ all: $(EXE)
 $(EXE): $(CLI) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CLI) $(LIB) $(LIBS)
 
-$(LIB): $(COMMON) $(REF) $(FAST) $(EMULATED) $(VERIFY)
+$(LIB): $(COMMON) $(REF) $(FAST) $(EMULATED) $(DEVICE) $(VERIFY)
 	@rm -f $@
 	ar rcs $@ $^
 

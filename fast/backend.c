@@ -10,6 +10,9 @@ extern const fast_backend fast_avx512, fast_avx2;
 extern const fast_backend fast_neon;
 #endif
 
+#if defined(FAST_CUDA)
+extern const fast_backend fast_cuda, fast_cuda_tf32, fast_cuda_bf16;
+#endif
 #if defined(FAST_CUDA_EMULATED)
 extern const fast_backend fast_cuda_emulated, fast_cuda_emulated_tf32, fast_cuda_emulated_bf16;
 #endif
@@ -21,6 +24,9 @@ const fast_backend *const fast_backends[] = {
     &fast_neon,
 #endif
     &fast_portable,
+#if defined(FAST_CUDA)
+    &fast_cuda, &fast_cuda_tf32, &fast_cuda_bf16,
+#endif
 #if defined(FAST_CUDA_EMULATED)
     &fast_cuda_emulated, &fast_cuda_emulated_tf32, &fast_cuda_emulated_bf16,
 #endif

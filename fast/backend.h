@@ -130,6 +130,7 @@ struct fast_backend {
     const char *about;
     int (*usable)(void);                 /* asks the machine, not the build: 1, or 0 */
     const fast_device *device;           /* NULL: the host's memory */
+    double unit;                         /* 0; or what it rounds factors of convolutions to, if not to floats: 2^-11 for TF32 */
     size_t scratch;                      /* bytes of scratch that slots without a *_scratch function may want; most want none */
 
     /* -- weights, once after every change of the parameters -- */

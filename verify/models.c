@@ -64,3 +64,10 @@ double verify_distance(const double *a, const double *b, size_t n)
     }
     return scale > 0 ? most / scale : (double)INFINITY;
 }
+
+double verify_yardstick(const fast_backend *table, icd_case usual, double yard, icd_case *why)
+{
+    double floor = icd_cases[FLOOR_CASE].bound, rounded = table->unit * 0x1p24;
+    *why = rounded > icd_cases[usual].bound ? PRECISION_CASE : usual;
+    return icd_cases[*why].bound * (*why == PRECISION_CASE ? rounded : 1) * (yard > floor ? yard : floor);
+}

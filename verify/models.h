@@ -2,7 +2,9 @@
 #ifndef VERIFY_MODELS_H
 #define VERIFY_MODELS_H
 
+#include "cases.h"
 #include "common/arch.h"
+#include "fast/backend.h"
 
 enum { VERIFY_MODELS = 12 };
 
@@ -18,5 +20,7 @@ void verify_model_free(verify_model *m);
 
 /* max|a - b|/max|b|; NaN wins. Infinite where b is nothing but zeros, which prove nothing. */
 double verify_distance(const double *a, const double *b, size_t n);
+/* The bound on a table's error where ref's own float has the error `yard`, and why: `usual`, or PRECISION. */
+double verify_yardstick(const fast_backend *table, icd_case usual, double yard, icd_case *why);
 
 #endif

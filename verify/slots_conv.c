@@ -26,8 +26,10 @@ static const struct { const char *name; fast_conv_algorithm a; int tile; icd_cas
     { "direct",    FAST_CONV_DIRECT,    0, CONV_CASE },
     { "Winograd2", FAST_CONV_WINOGRAD2, 2, WINOGRAD2_CASE },
     { "Winograd4", FAST_CONV_WINOGRAD4, 4, WINOGRAD4_CASE },
+    { "TF32",      FAST_CONV_TF32,      0, TF32_CASE },
+    { "BF16",      FAST_CONV_BF16,      0, BF16_CASE },
 };
-enum { ALGORITHMS = sizeof algorithms / sizeof algorithms[0], FWD = 0, BWD_X, BWD_W, PASSES };
+enum { WINOGRAD4 = 4, ALGORITHMS = sizeof algorithms / sizeof algorithms[0], FWD = 0, BWD_X, BWD_W, PASSES };
 
 enum { X, WEIGHT, BIAS, ADD, GY, ADD_X, SCALE, GW, INPUTS };
 
@@ -177,7 +179,8 @@ static double terms(const conv_case *q, int p, fast_conv_algorithm a)
     int tile = a == FAST_CONV_WINOGRAD2 ? 2 : 4, channels = p == FWD ? c->ci : c->co;
     if (a == FAST_CONV_WINOGRAD2 || a == FAST_CONV_WINOGRAD4)
         return 24 + (p == BWD_W ? q->n * ((c->ho + tile - 1) / tile) * ((c->wo + tile - 1) / tile) : channels);
-    return 3 + (p == BWD_W ? q->n * c->ho * c->wo : channels * c->k * c->k);
+    int rounded = a == FAST_CONV_TF32 ? 1 << 14 : a == FAST_CONV_BF16 ? 1 << 16 : 0;
+    return rounded + 3 + (p == BWD_W ? q->n * c->ho * c->wo : channels * c->k * c->k);
 }
 
 static void choose(slots *v, conv_case *q, int which)
@@ -280,6 +283,8 @@ static int fits(const window *w, int which)
 {
     fast_conv_algorithm a = algorithms[which].a;
     int winograd = a == FAST_CONV_WINOGRAD2 || a == FAST_CONV_WINOGRAD4;
+    if (a == FAST_CONV_TF32 || a == FAST_CONV_BF16)
+        return 0;                        /* what some tables choose: nobody forces it on others */
     return (a != FAST_CONV_DIRECT || w->s == 1) && (!winograd || (w->k == 3 && w->s == 1));
 }
 
@@ -300,7 +305,7 @@ static void one_window(slots *v, const window *w)
             if (fits(w, a))
                 compare(v, &q, a, i < SMALL ? GUARD_PLACES : GUARD_END + 1, row[a], &same);
         if (i < SMALL && i % 4 == 1)
-            nan_case(v, &q, i / 4 % 2 && fits(w, ALGORITHMS - 1) ? ALGORITHMS - 1 : 0, nans);
+            nan_case(v, &q, i / 4 % 2 && fits(w, WINOGRAD4) ? WINOGRAD4 : 0, nans);
     }
     for (int p = 0; p < PASSES; p++) {
         for (int a = 0; a < ALGORITHMS; a++)

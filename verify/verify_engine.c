@@ -162,9 +162,9 @@ static void judge(bench *b, const setting *s, const outcome *got, int with_parts
                 wrong += !(got->of[q][i] == want->of[q][i]);
             row_note(&b->row[q], EXACT_CASE, wrong, icd_cases[EXACT_CASE].bound, where);
         } else {
-            double yard = verify_distance(own->of[q], want->of[q], n), floor = icd_cases[FLOOR_CASE].bound;
-            row_note(&b->row[q], YARDSTICK_CASE, verify_distance(got->of[q], want->of[q], n),
-                     icd_cases[YARDSTICK_CASE].bound * (yard > floor ? yard : floor), where);
+            icd_case why;
+            double bound = verify_yardstick(b->table, YARDSTICK_CASE, verify_distance(own->of[q], want->of[q], n), &why);
+            row_note(&b->row[q], why, verify_distance(got->of[q], want->of[q], n), bound, where);
         }
     }
 }

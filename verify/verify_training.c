@@ -93,9 +93,9 @@ static void judge(const icd_listener *l, const fast_backend *table, const char *
                   const double *got, const double *want, const double *own)
 {
     verify_row r = row_begin(name, "%s", what);
-    double yard = verify_distance(own, want, n), floor = icd_cases[FLOOR_CASE].bound;
-    double bound = icd_cases[TRAINING_CASE].bound * (yard > floor ? yard : floor);
-    row_note(&r, TRAINING_CASE, verify_distance(got, want, n), bound, "");
+    icd_case why;
+    double bound = verify_yardstick(table, TRAINING_CASE, verify_distance(own, want, n), &why);
+    row_note(&r, why, verify_distance(got, want, n), bound, "");
     row_end(&r, l, table->name, "ref64");
 }
 
