@@ -1,7 +1,6 @@
 # cuda.mk: .cu sources compiled for the CPU against fast/cuda/emulate, and its own tests. Needs a C++17 compiler, nothing else.
 # Three builds of the same sources: plain (quick), checked (every access goes to the checker, by the calls that
 # -fsanitize=thread and -fsanitize=bounds make a compiler emit), sanitized (address and undefined behaviour).
-CXX       ?= c++
 CXXFLAGS_EMULATE = -std=c++17 -pedantic -Wno-unknown-pragmas $(WARN) -g1 -ffp-contract=off -fno-optimize-sibling-calls -I.
 CLANGXX   := $(if $(shell $(CXX) --version 2>/dev/null | grep clang),1)
 NATIVE    := $(if $(TARGET),-march=native)
@@ -24,6 +23,7 @@ $(B)/cuda/$1/%.o: %.cpp
 $(B)/cuda/$1/%.o: %.cu
 	@mkdir -p $$(@D)
 	$$(CXX) $$(CXXFLAGS_EMULATE) $$(CU_$1) -MMD -MP -x c++ -c -o $$@ $$<
+.PRECIOUS: $(B)/cuda/$1/%.o
 $(B)/cuda/$1/test_%: $(B)/cuda/$1/tests/cuda/%.o $$(EMULATOR_$1)
 	$$(CXX) $$(LINK_$1) -o $$@ $$^ -lpthread
 endef
@@ -45,7 +45,6 @@ else
 	    -I. -c -o $(B)/cuda/kernels.nvcc.o tests/cuda/kernels.cu
 endif
 .PHONY: cuda-emulate-check cuda-nvcc-check
-.SECONDARY:
 
 # For the device: one fat binary for sm_75 and up, or CUDA_ARCH=90 for one. Needs the CUDA toolkit, in CUDA_HOME.
 CUDA_HOME ?= /usr/local/cuda

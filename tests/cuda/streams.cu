@@ -179,6 +179,44 @@ TEST(graphs)
     }
 }
 
+// y = a, or y = a twice: what a graph is brought up to date with.
+static cudaGraph_t one_set(cudaStream_t s, float *y, float a, int times)
+{
+    cudaGraph_t g = nullptr;
+    cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal);
+    for (int i = 0; i < times; i++)
+        LAUNCH(set, 1, N, 0, s, y, a);
+    CHECK(cudaStreamEndCapture(s, &g) == cudaSuccess);
+    return g;
+}
+
+TEST(a_graph_is_updated)
+{
+    order(EMULATE_REVERSE, 1);
+    float *y = device_floats();
+    cudaStream_t s;
+    cudaStreamCreate(&s);
+    cudaGraph_t first = one_set(s, y, 1, 1), second = one_set(s, y, 2, 1), longer = one_set(s, y, 3, 2);
+    cudaGraphExec_t x;
+    cudaGraphExecUpdateResultInfo info;
+    cudaGraphInstantiate(&x, first);
+    cudaGraphLaunch(x, s);
+    CHECK(cudaGraphExecUpdate(x, second, &info) == cudaSuccess && info.result == cudaGraphExecUpdateSuccess);
+    CHECK_EQ(first_of(y), 1);                    // as it was at the launch
+    cudaGraphLaunch(x, s);
+    CHECK_EQ(first_of(y), 2);
+    CHECK(cudaGraphExecUpdate(x, longer, &info) == cudaErrorGraphExecUpdateFailure);
+    cudaGetLastError();
+    cudaGraphLaunch(x, s);
+    CHECK_EQ(first_of(y), 2);
+    cudaGraphExecDestroy(x);
+    cudaGraphDestroy(first);
+    cudaGraphDestroy(second);
+    cudaGraphDestroy(longer);
+    cudaStreamDestroy(s);
+    cudaFree(y);
+}
+
 TEST(a_fork_must_be_joined)
 {
     order(EMULATE_FORWARD, 1);
@@ -290,5 +328,5 @@ TEST(memory)
 }  // namespace CUDA_SIDE
 
 using namespace CUDA_SIDE;
-TEST_MAIN("cuda streams", T(events_order_streams), T(default_stream), T(pinned_memory_is_read_late), T(graphs),
+TEST_MAIN("cuda streams", T(events_order_streams), T(default_stream), T(pinned_memory_is_read_late), T(graphs), T(a_graph_is_updated),
           T(a_fork_must_be_joined), T(two_host_threads), T(host_functions_and_times), T(memory))

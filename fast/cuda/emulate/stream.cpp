@@ -1,5 +1,6 @@
 // stream.cpp: streams, events and graphs: pieces of work and what each must come after. The order of the options says when a
 // piece runs: at once, as late as somebody waits for it, or at random; never before what it comes after.
+#include <algorithm>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -330,6 +331,27 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned lon
 {
     *x = new graph_exec{g->all};
     return answer(cudaSuccess);
+}
+
+// What piece i comes after, by number.
+static std::vector<size_t> dependences(const std::vector<work_ref> &all, size_t i)
+{
+    std::vector<size_t> numbers;
+    for (const work_ref &a : all[i]->after)
+        numbers.push_back(static_cast<size_t>(std::find(all.begin(), all.end(), a) - all.begin()));
+    return numbers;
+}
+
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t x, cudaGraph_t g, cudaGraphExecUpdateResultInfo *info)
+{
+    ON_DEVICE;
+    bool same = x->all.size() == g->all.size();
+    for (size_t i = 0; same && i < x->all.size(); i++)
+        same = dependences(x->all, i) == dependences(g->all, i);
+    info->result = same ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
+    if (same)
+        x->all = g->all;
+    return answer(same ? cudaSuccess : cudaErrorGraphExecUpdateFailure);
 }
 
 // Each piece once, after those it comes after: the first that can, the last, or any.
