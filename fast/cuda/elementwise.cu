@@ -98,7 +98,7 @@ scale_add(size_t count, size_t quads, const float *a, const float *x, const floa
     float factor = a ? *a : 1.0f;
     map(count, quads, [=](size_t at, auto kind) {
         auto scaled = each([=](float v) { return factor * v; }, get(x + at, kind));
-        put(y + at, add ? each([](float v, float more) { return v + more; }, scaled, get(add + at, kind)) : scaled);
+        put(y + at, add ? scaled + get(add + at, kind) : scaled);
     });
 }
 
@@ -108,8 +108,8 @@ mul_add(size_t count, size_t quads, float a, const float *m, const float *x, con
     map(count, quads, [=](size_t at, auto kind) {
         auto sum = each([=](float v) { return a * v; }, get(y + at, kind));
         if (x)
-            sum = each([](float v, float more) { return v + more; }, get(x + at, kind), sum);
-        put(out + at, m ? each([](float v, float by) { return by * v; }, sum, get(m + at, kind)) : sum);
+            sum = get(x + at, kind) + sum;
+        put(out + at, m ? get(m + at, kind) * sum : sum);
     });
 }
 
@@ -229,7 +229,7 @@ void CUDA_(dot)(fast_ctx *ctx, int n, size_t count, const float *a, const float 
 void CUDA_(loss_weights)(fast_ctx *, int n, int scales, const float *const *y, int together, float c0, float c1,
                          float *energy, float *weight)
 {
-    unsigned blocks = map_blocks(static_cast<size_t>(n));
+    unsigned blocks = item_blocks(static_cast<size_t>(n));
     for (int s = 0; s < scales; s++)
         LAUNCH(energies, blocks, MAP_THREADS, 0, CUDA_(stream), n, y[s], energy + s * n);
     if (weight)

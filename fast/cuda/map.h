@@ -19,12 +19,13 @@ template <class... P> inline size_t map_quads(size_t count, const P *...p)
 {
     return ((reinterpret_cast<uintptr_t>(p) | ...)) % 16 == 0 ? count / 4 : 0;
 }
-inline unsigned map_blocks(size_t items)
+// Blocks of MAP_THREADS for one thread an item; for a map.
+inline unsigned item_blocks(size_t items) { return static_cast<unsigned>((items + MAP_THREADS - 1) / MAP_THREADS); }
+inline unsigned map_blocks(size_t count, size_t quads)
 {
-    size_t blocks = (items + MAP_THREADS - 1) / MAP_THREADS;
-    return static_cast<unsigned>(blocks > MAP_BLOCKS ? MAP_BLOCKS : blocks > 0 ? blocks : 1);
+    size_t items = count - 3 * quads, most = MAP_BLOCKS * MAP_THREADS;
+    return item_blocks(items > most ? most : items > 0 ? items : 1);
 }
-inline unsigned map_blocks(size_t count, size_t quads) { return map_blocks(count - 3 * quads); }
 
 __device__ inline float get(const float *p, float) { return *p; }
 __device__ inline float4 get(const float *p, float4) { return ld4(p); }
@@ -36,6 +37,14 @@ template <class F, class... A> __device__ inline float each(F f, float a, A... m
 template <class F, class... A> __device__ inline float4 each(F f, float4 a, A... more)
 {
     return make_float4(f(a.x, more.x...), f(a.y, more.y...), f(a.z, more.z...), f(a.w, more.w...));
+}
+
+__device__ inline float4 operator+(float4 a, float4 b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
+__device__ inline float4 operator-(float4 a, float4 b) { return make_float4(a.x - b.x, a.y - b.y, a.z - b.z, a.w - b.w); }
+__device__ inline float4 operator*(float4 a, float4 b) { return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w); }
+__device__ inline float4 fma4(float4 a, float4 b, float4 c)
+{
+    return make_float4(fmaf(a.x, b.x, c.x), fmaf(a.y, b.y, c.y), fmaf(a.z, b.z, c.z), fmaf(a.w, b.w, c.w));
 }
 
 // f(at, kind): at is the place of the first float, kind a float or a float4, whose value says nothing.

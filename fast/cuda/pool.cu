@@ -1,7 +1,7 @@
 // pool.cu: average over 3x3 stride 2, maximum of 2x2, mean over pixels. Tensors are (images,h,w,lanes). All bytes bound.
 //
-// A thread makes one quad of lanes (blocked) or one float (planar) of what its kernel writes, and gathers what it needs: nothing
-// is added by two threads. Threads run along an image's (row, column, lane), so that a warp's accesses lie together; a window's
+// A thread makes one quad of lanes (blocked) or one float (planar) of what its kernel writes, and gathers what it needs:
+// nothing is added by two threads. Threads run along an image's (row, column, lane), so that a warp's accesses lie together; a window's
 // overlap with its neighbours is read again, from a cache. Where images are small a block holds several, one below another:
 //     threadIdx.x: items of an image;  threadIdx.y: images
 #include "fast/cuda/map.h"
@@ -44,8 +44,6 @@ template <class T> struct plane {
     }
 };
 
-__device__ inline float sum_of(float a, float b) { return a + b; }
-
 // ---- average: windows around (2u,2v), of which only what lies in the image counts ----
 
 template <class T> __global__ void __launch_bounds__(POOL_THREADS)
@@ -61,7 +59,7 @@ avgpool_fwd(int images, plane<T> in, plane<T> out, const float *x, float *y)
             for (int s = 0; s < 3; s++) {
                 int row = 2 * u + r - 1, column = 2 * v + s - 1;
                 if (row >= 0 && row < in.h && column >= 0 && column < in.w)
-                    sum = each(sum_of, sum, get(from + in.at(row, column, part), sum));
+                    sum = sum + get(from + in.at(row, column, part), sum);
             }
         put(y + out.image(i) + out.at(u, v, part), each([](float a) { return a * (1.0f / 9.0f); }, sum));
     });
@@ -80,7 +78,7 @@ avgpool_bwd(int images, plane<T> in, plane<T> out, const float *gy, float *gx)
             int u = (r + k / 2) / 2, v = (s + k % 2) / 2;
             bool again = (k / 2 && r % 2 == 0) || (k % 2 && s % 2 == 0);
             if (!again && u < out.h && v < out.w)
-                sum = each(sum_of, sum, get(from + out.at(u, v, part), sum));
+                sum = sum + get(from + out.at(u, v, part), sum);
         }
         put(gx + in.image(i) + in.at(r, s, part), each([](float a) { return a * (1.0f / 9.0f); }, sum));
     });
@@ -180,7 +178,7 @@ __global__ void __launch_bounds__(MEAN_THREADS) mean_fwd(size_t images, int hw, 
     float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll 4
     for (int p = static_cast<int>(l / 4); p < hw; p += 8)
-        sum = each(sum_of, sum, ld4(from + static_cast<size_t>(p) * FAST_LANES + 4 * (l % 4)));
+        sum = sum + ld4(from + static_cast<size_t>(p) * FAST_LANES + 4 * (l % 4));
     float total = quad_sum(sum);
     if ((l & 4) == 0)
         y[image * FAST_LANES + quad_channel(l)] = total / static_cast<float>(hw);
