@@ -105,19 +105,21 @@ __device__ __forceinline__ void conv_copied()
 #endif
 }
 
-/* Four channels, from `channel` on, of a value of y = sum + bias + add; those beyond `channels` are 0. */
+/* Four channels, from `channel` on, of y = sum + bias + add (each four, or bias, add NULL); those beyond `channels` are 0. */
 __device__ __forceinline__ float4 conv_finish(const float sum[4], int channel, int channels, const float *bias,
                                               const float *add)
 {
-    float v[4];
-    float4 more = add ? ld4(add) : make_float4(0, 0, 0, 0);
-    const float extra[4] = { more.x, more.y, more.z, more.w };
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        v[i] = bias && channel + i < channels ? sum[i] + bias[channel + i] : sum[i];
-        v[i] = channel + i < channels ? add ? v[i] + extra[i] : v[i] : 0.0f;
+    float4 v = make_float4(sum[0], sum[1], sum[2], sum[3]);
+    if (bias) {
+        float4 b = ld4(bias);
+        v = make_float4(v.x + b.x, v.y + b.y, v.z + b.z, v.w + b.w);
     }
-    return make_float4(v[0], v[1], v[2], v[3]);
+    if (add) {
+        float4 a = ld4(add);
+        v = make_float4(v.x + a.x, v.y + a.y, v.z + a.z, v.w + a.w);
+    }
+    return make_float4(channel < channels ? v.x : 0.0f, channel + 1 < channels ? v.y : 0.0f,
+                       channel + 2 < channels ? v.z : 0.0f, channel + 3 < channels ? v.w : 0.0f);
 }
 
 }

@@ -40,16 +40,19 @@ conv_first_y(first_map g, const float *x, const float *packed, const float *bias
     enum { PIXELS = FIRST_THREADS, CHANNELS = 8 * COLS };
     SHARED(float, patches, [PATCH * PIXELS]);
     SHARED(float, weights, [PATCH * CHANNELS]);
+    SHARED(float, biases, [CHANNELS]);
     const int t = thread_x(), tx = t % 8, ty = t / 8, blocks = conv_tiles(g.c.co, FAST_LANES);
     const int tile = block_x() / g.channel_tiles, channel = (block_x() % g.channel_tiles) * CHANNELS;
     const int pixels = static_cast<int>(g.image.d), n = conv_quotient(tile * PIXELS + t, g.image);
     const int p = tile * PIXELS + t - n * pixels, u = conv_quotient(p, g.width), v = p - u * g.c.wo;
+    if (t < CHANNELS)
+        biases[t] = bias && channel + t < g.c.co ? bias[channel + t] : 0.0f;
     float sum[8][COLS] = {};
     for (int j0 = 0; j0 < g.patch; j0 += PATCH) {
         const int rows = min(static_cast<int>(PATCH), g.patch - j0);
         if (j0 > 0)
             __syncthreads();
-#pragma unroll 4
+#pragma unroll 2
         for (int j = 0; j < rows; j++)
             first_copy(g, x, n < g.n, n, u, v, j0 + j, patches + j * PIXELS + t);
         for (int e = t; e < rows * 2 * COLS; e += FIRST_THREADS) {
@@ -88,7 +91,7 @@ conv_first_y(first_map g, const float *x, const float *packed, const float *bias
             int o = channel + q * 8 + tx * 4;
             int64_t at = (static_cast<int64_t>(to * blocks + o / 16) * pixels + (pixel - to * pixels)) * 16 + o % 16;
             if (to < g.n && o < blocks * 16)
-                st4(y + at, conv_finish(&sum[i][q], o, g.c.co, bias, add ? add + at : nullptr));
+                st4(y + at, conv_finish(&sum[i][q], o, g.c.co, biases + q * 8 + tx * 4, add ? add + at : nullptr));
         }
     }
 }
@@ -230,10 +233,10 @@ conv_first_x(first_back g, const float *gy, const float *packed, const float *ad
             int64_t from = static_cast<int64_t>(n * blocks + block) * (g.c.ho * g.c.wo) + (u * g.c.wo + v);
             conv_copy(gs + conv_swizzle(at, e % 4), inside ? gy + from * 16 + e % 4 * 4 : gy, inside);
         }
-        for (int e = t; e < (a1 - a0) * (b1 - b0) * 16; e += FIRST_THREADS) {
-            int tap = (a0 + e / 16 / (b1 - b0)) * k + b0 + e / 16 % (b1 - b0);
-            int64_t from = (static_cast<int64_t>(block_y() * blocks + block) * (k * k) + tap) * 64 + e % 16 * 4;
-            conv_copy(ws + e * 4, packed + from, true);
+        for (int e = t; e < (a1 - a0) * (b1 - b0) * 64; e += FIRST_THREADS) {
+            int tap = (a0 + e / 64 / (b1 - b0)) * k + b0 + e / 64 % (b1 - b0), i = block_y() * 4 + e % 4;
+            int64_t from = (static_cast<int64_t>(i) * (k * k) + tap) * (blocks * 16) + block * 16 + e / 4 % 16;
+            conv_copy_one(ws + e, i < g.c.ci ? packed + from : packed, i < g.c.ci);
         }
         conv_copied();
         __syncthreads();
@@ -280,21 +283,6 @@ conv_first_x(first_back g, const float *gy, const float *packed, const float *ad
         }
 }
 
-/* packed: forward [patch][channel out], then backward [4 channels in][16 channels out][tap][16][4]; e-th of both. */
-struct first_pack { int ci, co, taps; int64_t forward, all; };
-__global__ void __launch_bounds__(FIRST_THREADS) conv_first_turn(first_pack g, const float *w, float *packed)
-{
-    int64_t e = static_cast<int64_t>(block_x()) * FIRST_THREADS + thread_x(), f = e - g.forward;
-    int blocks = conv_tiles(g.co, FAST_LANES), forward = e < g.forward;
-    int lane = static_cast<int>(f / 4 % 16), tap = static_cast<int>(f / 64 % g.taps), group = static_cast<int>(f / 64 / g.taps);
-    int o = forward ? static_cast<int>(e % (blocks * 16)) : group % blocks * 16 + lane;
-    int i = static_cast<int>(f % 4) + group / blocks * 4, j = i * g.taps + tap;
-    if (forward)
-        j = static_cast<int>(e / (blocks * 16)), i = 0;
-    if (e < g.all)
-        packed[e] = o < g.co && i < g.ci ? w[static_cast<int64_t>(o) * (g.ci * g.taps) + j] : 0.0f;
-}
-
 }  // namespace CUDA_SIDE
 
 using namespace CUDA_SIDE;
@@ -305,19 +293,27 @@ static first_map first_of(int n, const fast_conv *c, int channels)
                       conv_divide_by(c->k), n, c->ci * c->k * c->k, conv_tiles(c->co, channels), 0 };
 }
 
-static first_pack first_packed(const fast_conv *c)
+/* As a 1x1 convolution of as many channels as a patch has numbers: so its weights are packed, [patch][channel out], for all
+ * directions, and so its gradient is summed. */
+static fast_conv first_patches(const fast_conv *c)
 {
-    int64_t line = (int64_t)(c->k * c->k) * fast_blocks(c->co) * 16;
-    return first_pack{ c->ci, c->co, c->k * c->k, c->ci * line, c->ci * line + conv_tiles(c->ci, 4) * 4 * line };
+    fast_conv f = *c;
+    f.ci = c->ci * c->k * c->k;
+    f.k = 1;
+    return f;
 }
 
-size_t CUDA_(conv_first_packed)(const fast_conv *c) { return (size_t)first_packed(c).all; }
+size_t CUDA_(conv_first_packed)(const fast_conv *c)
+{
+    fast_conv f = first_patches(c);
+    return conv_partial(&f);
+}
 
 void CUDA_(conv_first_pack)(const fast_conv *c, const float *w, float *packed)
 {
-    first_pack g = first_packed(c);
-    unsigned blocks = (unsigned)((g.all + FIRST_THREADS - 1) / FIRST_THREADS);
-    LAUNCH(conv_first_turn, blocks, FIRST_THREADS, 0, CUDA_(stream), g, w, packed);
+    fast_conv f = first_patches(c);
+    conv_map m = conv_forward(1, &f);
+    CUDA_(conv_fp32_pack)(&m, w, packed);
 }
 
 void CUDA_(conv_first_fwd)(int n, const fast_conv *c, const float *x, const float *packed, const float *bias, const float *add,
@@ -336,16 +332,7 @@ void CUDA_(conv_first_bwd_x)(int n, const fast_conv *c, const float *gy, const f
     int columns = c->wi > 16 ? 32 : c->wi > 8 ? 16 : 8;
     first_back g = { *c, columns, conv_tiles(c->hi, FIRST_THREADS * PIXELS_EACH / columns), conv_tiles(c->wi, columns) };
     dim3 grid((unsigned)n * (unsigned)(g.tile_rows * g.tile_columns), (unsigned)conv_tiles(c->ci, 4));
-    LAUNCH(conv_first_x, grid, FIRST_THREADS, 0, CUDA_(stream), g, gy, packed + first_packed(c).forward, add, gx);
-}
-
-/* The gradient as that of a 1x1 convolution of as many channels as a patch has numbers. */
-static fast_conv first_patches(const fast_conv *c)
-{
-    fast_conv f = *c;
-    f.ci = c->ci * c->k * c->k;
-    f.k = 1;
-    return f;
+    LAUNCH(conv_first_x, grid, FIRST_THREADS, 0, CUDA_(stream), g, gy, packed, add, gx);
 }
 
 /* 512 blocks in all (an H100 has 132 multiprocessors), splits of at least 8 steps. */

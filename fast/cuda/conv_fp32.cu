@@ -55,12 +55,13 @@ static __device__ __forceinline__ void multiply(const float *pixels, const float
  *
  * Four threads copy a pixel's 64 bytes; where the tap lies on padding, or there is no such pixel, zeros. */
 template <int ROWS, int COLS>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, ROWS == 8 ? 3 : 5)
 conv_gemm(fp32_map g, const float *src, const float *packed, const float *bias, const float *add, float *dst)
 {
     enum { PIXELS = 16 * ROWS, CHANNELS = 8 * COLS, COPIES = ROWS / 2 };
     SHARED(float, pixels, [2][PIXELS * 16]);
     SHARED(float, weights, [2][16 * CHANNELS]);
+    SHARED(float, biases, [CHANNELS]);
     const int t = thread_x(), tx = t % 8, ty = t / 8, chunk = t % 4;
     const int tile = block_x() / g.channel_tiles, channel = (block_x() % g.channel_tiles) * CHANNELS;
     const int blocks_in = conv_tiles(g.m.cs, FAST_LANES), blocks_out = conv_tiles(g.m.cd, FAST_LANES), padded = blocks_out * 16;
@@ -97,6 +98,8 @@ conv_gemm(fp32_map g, const float *src, const float *packed, const float *bias, 
                 b = 0, a++;
         }
     };
+    if (t < CHANNELS)
+        biases[t] = bias && channel + t < g.m.cd ? bias[channel + t] : 0.0f;
     float sum[ROWS][COLS] = {};
     if (steps > 0)
         fill(0);
@@ -107,6 +110,7 @@ conv_gemm(fp32_map g, const float *src, const float *packed, const float *bias, 
             fill((step + 1) % 2);
         multiply<ROWS, COLS>(pixels[step % 2], weights[step % 2], ty, tx, sum);
     }
+    __syncthreads();
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
         int pixel = tile * PIXELS + ty + 16 * i, n = conv_quotient(pixel, g.image);
@@ -120,7 +124,7 @@ conv_gemm(fp32_map g, const float *src, const float *packed, const float *bias, 
             int o = channel + j * 8 + tx * 4;
             int64_t at = (static_cast<int64_t>(n * blocks_out + o / 16) * (g.m.hd * g.m.wd) + to) * 16 + o % 16;
             if (o < padded)
-                st4(dst + at, conv_finish(&sum[i][j], o, g.m.cd, bias, add ? add + at : nullptr));
+                st4(dst + at, conv_finish(&sum[i][j], o, g.m.cd, biases + j * 8 + tx * 4, add ? add + at : nullptr));
         }
     }
 }
@@ -224,20 +228,21 @@ conv_weights(fp32_weights g, const float *x, const float *gy, const float *scale
 
 /* Between w (co,ci,k,k) and [tap][channel in][channel out] (or [tap][channel out][channel in]): a block takes 16 x 16 channels
  * and up to TAPS taps through shared memory, so that both sides are read and written in a row. */
-enum { TAPS = 32, TURN = 256, CHANNEL_PITCH = TAPS + 1, TURNED = 16 * (16 * CHANNEL_PITCH + 1) };
-struct fp32_turn { int ci, co, taps, backward, splits; int64_t partial; };
+enum { TAPS = 32, TURN = 256 };
+struct fp32_turn {
+    int ci, co, taps, backward, splits;
+    int in, out;             /* pitches: of a channel in, odd; of a channel out, 2 + 32 j: few banks are met twice */
+    int64_t partial;
+};
 
-static __device__ __forceinline__ int turn_at(int o, int i, int t)
-{
-    return o * (16 * CHANNEL_PITCH + 1) + i * CHANNEL_PITCH + t;
-}
+static __device__ __forceinline__ int turn_at(const fp32_turn &g, int o, int i, int t) { return o * g.out + i * g.in + t; }
 
 /* Where element e of the block's part of w lies in shared memory (-1: beyond w) and, *at, in w. */
 static __device__ __forceinline__ int turn_w(const fp32_turn &g, int taps, int e, int64_t *at)
 {
     int t = e % taps, i = e / taps % 16, o = e / taps / 16, in = block_x() * 16 + i, out = block_y() * 16 + o;
     *at = (static_cast<int64_t>(out) * g.ci + in) * g.taps + block_z() * TAPS + t;
-    return in < g.ci && out < g.co ? turn_at(o, i, t) : -1;
+    return in < g.ci && out < g.co ? turn_at(g, o, i, t) : -1;
 }
 
 /* The same of the turned side: lanes in a row. */
@@ -248,16 +253,16 @@ static __device__ __forceinline__ int turn_packed(const fp32_turn &g, int e, int
     int lines = conv_tiles(g.backward ? g.co : g.ci, FAST_LANES) * 16;
     int lanes = conv_tiles(g.backward ? g.ci : g.co, FAST_LANES) * 16;
     *at = (static_cast<int64_t>(block_z() * TAPS + t) * lines + from * 16 + line) * lanes + to * 16 + lane;
-    return g.backward ? turn_at(line, lane, t) : turn_at(lane, line, t);
+    return g.backward ? turn_at(g, line, lane, t) : turn_at(g, lane, line, t);
 }
 
 __global__ void __launch_bounds__(TURN) conv_turn(fp32_turn g, const float *w, float *packed)
 {
-    SHARED(float, tile, [TURNED]);
+    DYN_SHARED(float, tile);
     const int taps = min(static_cast<int>(TAPS), g.taps - block_z() * TAPS);
     int64_t at;
     for (int e = thread_x(); e < 256 * taps; e += TURN)
-        tile[turn_at(e / taps / 16, e / taps % 16, e % taps)] = turn_w(g, taps, e, &at) < 0 ? 0.0f : w[at];
+        tile[turn_at(g, e / taps / 16, e / taps % 16, e % taps)] = turn_w(g, taps, e, &at) < 0 ? 0.0f : w[at];
     __syncthreads();
     for (int e = thread_x(); e < 256 * taps; e += TURN) {
         int from = turn_packed(g, e, &at);
@@ -267,7 +272,7 @@ __global__ void __launch_bounds__(TURN) conv_turn(fp32_turn g, const float *w, f
 
 __global__ void __launch_bounds__(TURN) conv_sum(fp32_turn g, const float *partial, float *gw)
 {
-    SHARED(float, tile, [TURNED]);
+    DYN_SHARED(float, tile);
     const int taps = min(static_cast<int>(TAPS), g.taps - block_z() * TAPS);
     int64_t at;
     for (int e = thread_x(); e < 256 * taps; e += TURN) {
@@ -289,15 +294,18 @@ __global__ void __launch_bounds__(TURN) conv_sum(fp32_turn g, const float *parti
 
 using namespace CUDA_SIDE;
 
-static dim3 turn_grid(int ci, int co, int taps)
-{
-    return dim3((unsigned)fast_blocks(ci), (unsigned)fast_blocks(co), (unsigned)conv_tiles(taps, TAPS));
-}
-
 static fp32_turn turn_of(int ci, int co, int taps, int backward)
 {
-    return fp32_turn{ ci, co, taps, backward, 0, 0 };
+    int in = (taps < TAPS ? taps : TAPS) | 1;
+    return fp32_turn{ ci, co, taps, backward, 0, in, conv_tiles(16 * in - 2, 32) * 32 + 2, 0 };
 }
+
+static dim3 turn_grid(const fp32_turn *g)
+{
+    return dim3((unsigned)fast_blocks(g->ci), (unsigned)fast_blocks(g->co), (unsigned)conv_tiles(g->taps, TAPS));
+}
+
+static size_t turn_bytes(const fp32_turn *g) { return 16 * (size_t)g->out * sizeof(float); }
 
 size_t CUDA_(conv_fp32_packed)(const conv_map *m)
 {
@@ -307,8 +315,8 @@ size_t CUDA_(conv_fp32_packed)(const conv_map *m)
 void CUDA_(conv_fp32_pack)(const conv_map *m, const float *w, float *packed)
 {
     int ci = m->backward ? m->cd : m->cs, co = m->backward ? m->cs : m->cd;
-    LAUNCH(conv_turn, turn_grid(ci, co, m->k * m->k), TURN, 0, CUDA_(stream), turn_of(ci, co, m->k * m->k, m->backward), w,
-           packed);
+    fp32_turn g = turn_of(ci, co, m->k * m->k, m->backward);
+    LAUNCH(conv_turn, turn_grid(&g), TURN, turn_bytes(&g), CUDA_(stream), g, w, packed);
 }
 
 void CUDA_(conv_sum_splits)(const fast_conv *c, int splits, const float *partial, float *gw)
@@ -316,7 +324,7 @@ void CUDA_(conv_sum_splits)(const fast_conv *c, int splits, const float *partial
     fp32_turn g = turn_of(c->ci, c->co, c->k * c->k, 0);
     g.splits = splits;
     g.partial = (int64_t)conv_partial(c);
-    LAUNCH(conv_sum, turn_grid(c->ci, c->co, c->k * c->k), TURN, 0, CUDA_(stream), g, partial, gw);
+    LAUNCH(conv_sum, turn_grid(&g), TURN, turn_bytes(&g), CUDA_(stream), g, partial, gw);
 }
 
 /* Fewer blocks than this leave multiprocessors idle (an H100 has 132): then smaller ones. Both add in the same order, so the
