@@ -7,7 +7,7 @@
 // With skip = 0 and all arrays aligned to 16 bytes a thread's pixels are one load and one store (WIDE), 512 bytes a warp; else
 // one by one. 128 x 3072 pixels: 1.5 MB an array, four arrays with g and `inside`, about 2 us; about 90 operations a pixel.
 //
-// The draws are those of common/rng.c to the last bit: its operations in its order, each rounded to float, none fused (--fmad=false).
+// The draws are those of common/rng.c to the last bit: its operations in its order, each rounded to float (--fmad=false).
 #include "fast/cuda/reduce.h"
 #include "fast/cuda/slots.h"
 
@@ -81,6 +81,7 @@ __device__ inline float4 draw(const fast_langevin &l, unsigned i, uint64_t b)
     uint4 r = philox(make_uint4(static_cast<unsigned>(b), l.sample + i, static_cast<unsigned>(l.iteration), rest),
                      make_uint2(static_cast<unsigned>(l.seed), static_cast<unsigned>(l.seed >> 32)));
     float2 z = box_muller(r.x, r.y), z2 = box_muller(r.z, r.w);
+    FLOPS(2 * 48);
     return make_float4(z.x, z.y, z2.x, z2.y);
 }
 
@@ -100,6 +101,7 @@ __device__ inline float move(const fast_langevin &l, float x, float g, float z, 
     if (l.clamp)
         value = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
     sum.finite = sum.finite && value - value == 0.0f;
+    FLOPS(9);
     return value;
 }
 

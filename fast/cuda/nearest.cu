@@ -25,7 +25,7 @@ __device__ inline candidate nearer(candidate a, candidate b)
     return b.square < a.square || (b.square == a.square && b.index < a.index) ? b : a;
 }
 
-// What a thread copies: pixel of(x) of the neighbours of(0), of(1), ... of its tile.
+// What a thread copies of a tile: one pixel of 16 neighbours, and perhaps one of x.
 __device__ inline int tile_pixel() { return static_cast<int>(threadIdx.x) % PIXELS; }
 __device__ inline int tile_row(int i)
 {
@@ -79,7 +79,7 @@ nearest_of(int d, const float *x, int m, const float *X, int32_t *index, double 
                 double e = static_cast<double>(tile[now][static_cast<int>(threadIdx.x) * STRIDE + p]) - pixels[now][p];
                 sum += e * e;
             }
-            FLOPS(3 * count);
+            FLOPS(2 * 3 * count);            // one in double as two
             if (from + PIXELS < d)
                 put(next, tile[now ^ 1], pixels[now ^ 1]);
             __syncthreads();
@@ -120,6 +120,7 @@ cotangent(int d, int spans, float w_opt, const float *g, float w_ent, const floa
         size_t j = static_cast<size_t>(span) * SPAN + i + threadIdx.x;
         if (j >= static_cast<size_t>(d))
             break;
+        FLOPS(5);
         float a = w_opt * g[at + j];
         if (repelled)
             a = fmaf(-repel, x[at + j] - neighbour[j], a);

@@ -24,6 +24,7 @@ __global__ void __launch_bounds__(THREADS) square_parts(size_t count, const floa
     for (size_t j = static_cast<size_t>(blockIdx.x) * THREADS + threadIdx.x; j < count; j += stride) {
         double e = static_cast<double>(a[j]) + (b ? static_cast<double>(b[j]) : 0.0);
         sum = fma(e, e, sum);
+        FLOPS(2 * 3);                            // one in double as two
     }
     sum = block_sum(sum, room);
     if (threadIdx.x == 0)
@@ -53,6 +54,7 @@ __global__ void __launch_bounds__(THREADS) adam_step(fast_adam a)
         double v = fma(a.beta2, static_cast<double>(a.v[j]), rest2 * g * g);
         double theta = static_cast<double>(a.theta[j]) - rate * m / (sqrt(v * over_c2) + a.eps);
         double ema = fma(a.decay, static_cast<double>(a.ema[j]), rest * theta);
+        FLOPS(2 * 40);                           // the quotient and the root as ten each
         a.m[j] = static_cast<float>(m);
         a.v[j] = static_cast<float>(v);
         a.theta[j] = static_cast<float>(theta);
