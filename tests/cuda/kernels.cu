@@ -39,6 +39,14 @@ __global__ void in_warps(const float *x, float *y)
     y[t] = v;
 }
 
+// Structures of three floats that begin anywhere a float may.
+struct triple { float a, b, c; };
+__global__ void copy_triples(const float *x, float *y)
+{
+    const unsigned t = threadIdx.x;
+    reinterpret_cast<triple *>(y + 1)[t] = reinterpret_cast<const triple *>(x + 1)[t];
+}
+
 // Thread t copies t % 5 floats of 4, the rest of which is 0.
 __global__ void copy_part(const float *x, float *y)
 {
@@ -228,6 +236,10 @@ static void check_simple()
     y = to.values();
     for (unsigned i = 0; i < 256; i++)
         CHECK_EQ(y[i], x[i % 32 < 16 ? i ^ 3 : i ^ 1]);
+    LAUNCH(copy_triples, 1, 64, 0, nullptr, from.p, to.p);
+    y = to.values();
+    for (unsigned i = 1; i <= 192; i++)
+        CHECK_EQ(y[i], x[i]);
     LAUNCH(copy_part, 1, 64, 0, nullptr, from.p, to.p);
     y = to.values();
     for (unsigned i = 0; i < 256; i++)

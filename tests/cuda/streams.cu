@@ -328,5 +328,5 @@ TEST(memory)
 }  // namespace CUDA_SIDE
 
 using namespace CUDA_SIDE;
-TEST_MAIN("cuda streams", T(events_order_streams), T(default_stream), T(pinned_memory_is_read_late), T(graphs), T(a_graph_is_updated),
-          T(a_fork_must_be_joined), T(two_host_threads), T(host_functions_and_times), T(memory))
+TEST_MAIN("cuda streams", T(events_order_streams), T(default_stream), T(pinned_memory_is_read_late), T(graphs),
+          T(a_graph_is_updated), T(a_fork_must_be_joined), T(two_host_threads), T(host_functions_and_times), T(memory))

@@ -12,8 +12,16 @@ using namespace emulate;
     void __tsan_read##n(void *p) { touch(p, n, access::read, CALLER); } \
     void __tsan_write##n(void *p) { touch(p, n, access::write, CALLER); } \
     void __tsan_read_write##n(void *p) { touch(p, n, access::read, CALLER); touch(p, n, access::write, CALLER); } \
-    void __tsan_unaligned_read##n(void *p) { touch(p, n, access::read, CALLER); } \
-    void __tsan_unaligned_write##n(void *p) { touch(p, n, access::write, CALLER); }
+    void __tsan_unaligned_read##n(void *p) { touch_parts(p, n, access::read, CALLER); } \
+    void __tsan_unaligned_write##n(void *p) { touch_parts(p, n, access::write, CALLER); }
+
+// Something of several members, copied at once: as words, or as bytes.
+static void touch_parts(void *p, size_t n, access kind, uintptr_t pc)
+{
+    size_t step = (reinterpret_cast<uintptr_t>(p) | n) % 4 ? 1 : 4;
+    for (size_t i = 0; i < n; i += step)
+        touch(static_cast<char *>(p) + i, step, kind, pc);
+}
 
 // What the compiler passes: a place in the source, the array's type, whose name follows two 16-bit numbers.
 struct bounds_type { uint16_t kind, info; char name[1]; };
@@ -25,8 +33,8 @@ HOOKS(2)
 HOOKS(4)
 HOOKS(8)
 HOOKS(16)
-void __tsan_read_range(void *p, size_t n) { touch(p, n, access::read, CALLER); }
-void __tsan_write_range(void *p, size_t n) { touch(p, n, access::write, CALLER); }
+void __tsan_read_range(void *p, size_t n) { touch_parts(p, n, access::read, CALLER); }
+void __tsan_write_range(void *p, size_t n) { touch_parts(p, n, access::write, CALLER); }
 void __tsan_func_entry(void *) {}
 void __tsan_func_exit() {}
 void __tsan_init() {}
