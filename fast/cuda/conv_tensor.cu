@@ -26,9 +26,9 @@ static inline __host__ __device__ int patches_kept(int kind, int whole) { return
 
 static inline size_t map_shared(int kind, int whole, int patch)
 {
-    size_t words = static_cast<size_t>(patch + 3) / 4 * 4 + STAGES * 4 * (kind == BF16 ? 128 : 256);
-    words += static_cast<size_t>(patches_kept(kind, whole)) * patch * 16 + (kind == BF16 ? 2 * 8 * patch : 0);
-    return 4 * words;
+    int64_t fixed = (patch + 3) / 4 * 4 + STAGES * 4 * (kind == BF16 ? 128 : 256);
+    int64_t pixel = 16 * patches_kept(kind, whole) + (kind == BF16 ? 2 * 8 : 0);
+    return static_cast<size_t>(4 * (fixed + pixel * patch));
 }
 
 /* ---- weights: [block in][tap][block out][unit]. Lane l of a warp reads B of mma.sync as 16 bytes, g = l/4, t = l%4: channels
@@ -50,7 +50,7 @@ static __global__ void __launch_bounds__(256) conv_tensor_pack(conv_map m, int b
         for (int id = thread; id < 256 * count; id += 256) {
             int o = id / (16 * count), i = id % (16 * count) / count, tap = id % count;
             bool inside = row + o < rows && column + i < columns;
-            size_t at = (static_cast<size_t>(row + o) * columns + column + i) * taps + first + tap;
+            int64_t at = (static_cast<int64_t>(row + o) * columns + column + i) * taps + first + tap;
             room[o * width + i * count + tap] = inside ? w[at] : 0.0f;
         }
         __syncthreads();
@@ -59,8 +59,9 @@ static __global__ void __launch_bounds__(256) conv_tensor_pack(conv_map m, int b
             int e = KIND == BF16 ? rest % 4 / 2 : rest / 128, in = 4 * t + (KIND == BF16 ? rest % 2 * 2 : rest % 4);
             int out = g / 2 * 4 + 2 * e + g % 2;
             auto weight = [&](int c) { return room[(m.backward ? c * width + out * count : out * width + c * count) + tap]; };
-            size_t unit = (static_cast<size_t>(block_in) * taps + first + tap) * blocks_out + block_out;
-            packed[unit * unit_words<KIND>() + rest] = KIND == BF16 ? bf16_pair(weight(in), weight(in + 1)) : tf32_round(weight(in));
+            int64_t unit = (static_cast<int64_t>(block_in) * taps + first + tap) * blocks_out + block_out;
+            packed[unit * unit_words<KIND>() + rest] =
+                KIND == BF16 ? bf16_pair(weight(in), weight(in + 1)) : tf32_round(weight(in));
         }
         __syncthreads();
     }
@@ -142,13 +143,13 @@ conv_tensor_map(map_shape g, const float *src, const uint32_t *packed, const flo
             int image = first.image + p.image, row = corner_row + g.rows.from_step * p.row + g.rows.from_tap * a;
             int column = corner_column + g.columns.from_step * p.column + g.columns.from_tap * b;
             bool inside = image < g.m.n && row >= 0 && row < g.m.hs && column >= 0 && column < g.m.ws;
-            size_t at = static_cast<size_t>(image * blocks_in + block) * (g.m.hs * g.m.ws) + (row * g.m.ws + column);
+            int64_t at = static_cast<int64_t>(image * blocks_in + block) * (g.m.hs * g.m.ws) + (row * g.m.ws + column);
             cp_async<16>(patches + buffer * patch * 16 + id * 4, inside ? src + at * 16 + id % 4 * 4 : src, inside ? 16 : 0);
         }
     };
     auto copy_weights = [&](int stage, int block, int a, int b) {
         int tap = (g.rows.first + g.rows.step * a) * g.m.k + g.columns.first + g.columns.step * b;
-        size_t unit = (static_cast<size_t>(block) * (g.m.k * g.m.k) + tap) * blocks_out + block_out;
+        int64_t unit = (static_cast<int64_t>(block) * (g.m.k * g.m.k) + tap) * blocks_out + block_out;
 #pragma unroll
         for (int id = thread; id < UNIT; id += THREADS) {
             bool inside = block_out + id / (UNIT / 4) < blocks_out;
@@ -247,7 +248,7 @@ conv_tensor_map(map_shape g, const float *src, const uint32_t *packed, const flo
                 int block = block_out + warp % ACROSS * UNITS + u, o = block * 16 + lane % 4 * 4;
                 if (block >= blocks_out)
                     continue;
-                size_t d = (static_cast<size_t>(image * blocks_out + block) * (g.m.hd * g.m.wd) + to) * 16 + lane % 4 * 4;
+                int64_t d = (static_cast<int64_t>(image * blocks_out + block) * (g.m.hd * g.m.wd) + to) * 16 + lane % 4 * 4;
                 const float *s = sum[i][2 * u] + 2 * h, *z = sum[i][2 * u + 1] + 2 * h;
                 const float v[4] = { s[0], s[1], z[0], z[1] };
                 st4(dst + d, conv_finish(v, o, g.m.cd, nullptr, add ? add + d : nullptr));
@@ -288,10 +289,10 @@ static int tile_for(const conv_map &m, int kind)
 }
 
 /* Written out, so that every kernel is counted by its own name. */
-#define LAUNCH_MAP(kind, rows, across)                                                                                            \
-    do {                                                                                                                          \
-        cudaFuncSetAttribute(conv_tensor_map<kind, rows, across>, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_MOST);      \
-        LAUNCH((conv_tensor_map<kind, rows, across>), blocks, THREADS, bytes, CUDA_(stream), g, src, packed, bias, add, dst);     \
+#define LAUNCH_MAP(kind, rows, across)                                                                                      \
+    do {                                                                                                                    \
+        cudaFuncSetAttribute(conv_tensor_map<kind, rows, across>, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_MOST);\
+        LAUNCH((conv_tensor_map<kind, rows, across>), blocks, THREADS, bytes, CUDA_(stream), g, src, packed, bias, add, dst);\
     } while (0)
 
 static void run_map(const map_shape &g, int kind, int log_pixels, const float *src, const uint32_t *packed, const float *bias,

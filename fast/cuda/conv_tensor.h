@@ -9,7 +9,7 @@ namespace CUDA_SIDE {
 enum : int { TF32, BF16 };
 enum : int { LOG_TALLEST = 6 };                  /* rows of a patch fit in 8 bits */
 
-/* `images` x 2^log_rows x 2^log_columns pixels of the output, and the patch of the input under the taps that one copy serves. */
+/* `images` x 2^log_rows x 2^log_columns pixels of the output; the patch of the input under the taps that one copy serves. */
 struct tile_shape {
     int log_rows, log_columns, images;
     int patch_rows, patch_columns, patch;        /* patch: pixels, of all images */

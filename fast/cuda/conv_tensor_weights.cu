@@ -17,10 +17,13 @@ struct weights_shape {
 static inline __host__ __device__ int weights_words(const tile_shape &t) { return BLOCKS * (t.patch + PIXELS) * 16; }
 static inline __host__ __device__ int place_words(const tile_shape &t) { return (t.patch + 2 * PIXELS + 3) / 4 * 4; }
 /* TF32: three stages; BF16: two of floats, two rounded, of half the size. */
-static inline size_t weights_shared(const tile_shape &t) { return 4 * static_cast<size_t>(place_words(t) + 3 * weights_words(t)); }
+static inline size_t weights_shared(const tile_shape &t)
+{
+    return 4 * static_cast<size_t>(place_words(t) + 3 * weights_words(t));
+}
 
-/* Pixels lie in lines: 16 channels of one. A line's chunks of four channels (TF32, 16 bytes), or of eight (BF16), are exchanged so
- * that what a warp reads at once of four (eight) lines in a row lies in different banks. */
+/* Pixels lie in lines: 16 channels of one. A line's chunks of four channels (TF32, 16 bytes), or of eight (BF16), are exchanged
+ * so that what a warp reads at once of four (eight) lines in a row lies in different banks. */
 template <int KIND> static __device__ __forceinline__ int chunk_at(int line, int chunk)
 {
     return KIND == BF16 ? line * 8 + (chunk ^ (line >> 2 & 1)) * 4 : line * 16 + (chunk ^ (line & 2)) * 4;
@@ -120,7 +123,7 @@ conv_tensor_weights(weights_shape g, const float *x, const float *gy, const floa
                 row = row * step + tap_row - g.c.p, column = column * step + tap_column - g.c.p;
             int rows = of_x ? g.c.hi : g.c.ho, columns = of_x ? g.c.wi : g.c.wo, blocks = of_x ? blocks_in : blocks_out;
             bool inside = image < g.n && block < blocks && row >= 0 && row < rows && column >= 0 && column < columns;
-            size_t at = static_cast<size_t>(image * blocks + block) * (rows * columns) + (row * columns + column);
+            int64_t at = static_cast<int64_t>(image * blocks + block) * (rows * columns) + (row * columns + column);
             const float *from = of_x ? x : gy;
             int to = KIND == BF16 ? id * 4 : chunk_at<KIND>(id / 4, id % 4);
             cp_async<16>(stages + stage * stage_words + to, inside ? from + at * 16 + id % 4 * 4 : from, inside ? 16 : 0);
@@ -136,7 +139,8 @@ conv_tensor_weights(weights_shape g, const float *x, const float *gy, const floa
             float by = scale && line >= gy_line && image < g.n ? scale[image] : 1.0f;
             uint32_t *from = stages + stage * stage_words + (KIND == BF16 ? id * 4 : chunk_at<KIND>(line, chunk));
             if (KIND == BF16)
-                st2(rounded + turn * (stage_words / 2) + chunk_at<KIND>(line, chunk / 2) + chunk % 2 * 2, bf16_of(ld4(from), by));
+                st2(rounded + turn * (stage_words / 2) + chunk_at<KIND>(line, chunk / 2) + chunk % 2 * 2,
+                    bf16_of(ld4(from), by));
             else
                 st4(from, tf32_of(ld4(from), by));
         }
@@ -182,7 +186,7 @@ conv_tensor_weights(weights_shape g, const float *x, const float *gy, const floa
      * TF32: eight in a row, of which two lanes exchange halves, so that together they store 32 bytes. */
     const int width = blocks_out * 16, in = (block_in + quarter_in) * 16 + lane / 4 * (KIND == BF16 ? 1 : 4), odd = lane % 2;
     const int out = (block_out + quarter_out) * 16 + (KIND == BF16 ? lane % 4 * 2 : lane / 2 % 2 * 16 + odd * 4);
-    const size_t tap = static_cast<size_t>(blockIdx.z) * (g.c.k * g.c.k) + first_tap + group * PER;
+    const int64_t tap = static_cast<int64_t>(blockIdx.z) * (g.c.k * g.c.k) + first_tap + group * PER;
     float *to = partial + (tap * blocks_in * 16 + in) * width + out;
 #pragma unroll
     for (int t = 0; t < PER; t++, to += blocks_in * 16 * width)
@@ -238,11 +242,11 @@ static weights_shape shape_of(int n, const fast_conv &c)
 }
 
 /* Written out, so that every kernel is counted by its own name. */
-#define LAUNCH_WEIGHTS(kind, groups, per)                                                                                         \
-    do {                                                                                                                          \
-        cudaFuncSetAttribute(conv_tensor_weights<kind, groups, per>, cudaFuncAttributeMaxDynamicSharedMemorySize,                 \
-                             static_cast<int>(bytes));                                                                            \
-        LAUNCH((conv_tensor_weights<kind, groups, per>), grid, 128 * groups, bytes, CUDA_(stream), g, x, gy, scale, partial);     \
+#define LAUNCH_WEIGHTS(kind, groups, per)                                                                                   \
+    do {                                                                                                                    \
+        cudaFuncSetAttribute(conv_tensor_weights<kind, groups, per>, cudaFuncAttributeMaxDynamicSharedMemorySize,           \
+                             static_cast<int>(bytes));                                                                      \
+        LAUNCH((conv_tensor_weights<kind, groups, per>), grid, 128 * groups, bytes, CUDA_(stream), g, x, gy, scale, partial);\
     } while (0)
 
 static void run_weights(const weights_shape &g, int kind, const float *x, const float *gy, const float *scale, float *partial)
