@@ -179,7 +179,7 @@ static double terms(const conv_case *q, int p, fast_conv_algorithm a)
     int tile = a == FAST_CONV_WINOGRAD2 ? 2 : 4, channels = p == FWD ? c->ci : c->co;
     if (a == FAST_CONV_WINOGRAD2 || a == FAST_CONV_WINOGRAD4)
         return 24 + (p == BWD_W ? q->n * ((c->ho + tile - 1) / tile) * ((c->wo + tile - 1) / tile) : channels);
-    int rounded = a == FAST_CONV_TF32 ? 1 << 14 : a == FAST_CONV_BF16 ? 1 << 16 : 0;
+    int rounded = a == FAST_CONV_TF32 ? 1 << 14 : a == FAST_CONV_BF16 ? 1 << 17 : 0;
     return rounded + 3 + (p == BWD_W ? q->n * c->ho * c->wo : channels * c->k * c->k);
 }
 
