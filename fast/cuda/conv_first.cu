@@ -62,7 +62,7 @@ conv_first_y(first_map g, const float *x, const float *packed, const float *bias
         }
         conv_copied();
         __syncthreads();
-#pragma unroll 4
+#pragma unroll 2
         for (int j = 0; j < rows; j++) {
             float a[8], w[COLS];
 #pragma unroll
