@@ -151,7 +151,8 @@ conv_tensor_map(map_shape g, const float *src, const uint32_t *packed, const flo
         int tap = (g.rows.first + g.rows.step * a) * g.m.k + g.columns.first + g.columns.step * b;
         int64_t unit = (static_cast<int64_t>(block) * (g.m.k * g.m.k) + tap) * blocks_out + block_out;
 #pragma unroll
-        for (int id = thread; id < UNIT; id += THREADS) {
+        for (int i = 0; i < UNIT / THREADS; i++) {
+            int id = thread + THREADS * i;
             bool inside = block_out + id / (UNIT / 4) < blocks_out;
             cp_async<16>(weights + stage * 4 * UNIT + id * 4, inside ? packed + unit * UNIT + id * 4 : packed, inside ? 16 : 0);
         }

@@ -30,8 +30,8 @@ template <int KIND> static __device__ __forceinline__ int chunk_at(int line, int
 }
 
 /* A warp's 32 x 32 channels += x (lines `in`) times gy (lines `out`) over 8 pixels (TF32) or 16 (BF16).
- * TF32: lane (g, t) reads four channels 4g.. of pixels t and t + 4, which are rows g and g + 8 of two tiles of A, or column g of
- * four tiles of B. BF16: ldmatrix transposes: 16 pixels x 16 channels at a time. */
+ * TF32: lane (g, t) reads four channels 4g.. of pixels t and t + 4, which are rows g and g + 8 of two tiles of A, or column g
+ * of four tiles of B. BF16: ldmatrix transposes: 16 pixels x 16 channels at a time. */
 template <int KIND> struct operand { uint32_t r[2][4]; };
 
 template <int KIND> static __device__ __forceinline__ operand<KIND> read(const uint32_t *lines, int first, int second, int lane)
