@@ -35,7 +35,7 @@ norm_bwd2(norm_shape s, const float *__restrict__ x, const float *__restrict__ g
     SHARED(norm_room, room, [1]);
     norm_room &r = room[0];
     norm_span p = norm_span_here<V>(s);
-    float4 kept_e[V ? V : 1], kept_t[V ? V : 1], kept_h[V ? V : 1];
+    float4 kept_e[V ? V : 1], kept_t[V ? V : 1], kept_h[V ? V : 1] = {};
     norm_tangent_sums<V>(r, s, p, stats, gain, bias, x, x_t, kept_e, kept_t);
     auto put_tangent = [&](unsigned l, norm_lane at) {
         if (V == 0)
