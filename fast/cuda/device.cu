@@ -1,0 +1,122 @@
+/* device.cu: the device as fast/backend.h wants it: memory, copies, recorded work, faults. */
+#include <stdio.h>
+#include <string.h>
+
+#include "fast/cuda/slots.h"
+#include "fast/cuda/table.h"
+
+extern "C" {
+cudaStream_t CUDA_(stream) = nullptr;
+}
+
+namespace CUDA_SIDE {
+
+/* What is called between begin and end is captured and launched as one graph, kept for the next time: a chain's thousands of
+ * launches cost the host one call, and arguments that have changed (the iteration) are written into the graph that is there. */
+static cudaGraphExec_t recorded[FAST_RECORDS];
+static char failed[256];                 /* the first failure; "": none */
+
+static void check(cudaError_t e, const char *call)
+{
+    if (e != cudaSuccess && !failed[0])
+        snprintf(failed, sizeof failed, "%.150s: %.80s", call, cudaGetErrorString(e));
+}
+#define CHECKED(call) check(call, #call)
+
+static int start()
+{
+    if (!CUDA_(stream))
+        CHECKED(cudaStreamCreateWithFlags(&CUDA_(stream), cudaStreamNonBlocking));
+    return CUDA_(stream) != nullptr;
+}
+
+static void *alloc(size_t bytes)
+{
+    unsigned char *p = nullptr;
+    if (!start() || cudaMalloc(&p, bytes) != cudaSuccess) {
+        cudaGetLastError();              /* told by NULL */
+        return nullptr;
+    }
+    CHECKED(cudaMemsetAsync(p, 0, bytes, CUDA_(stream)));
+    return p;
+}
+
+static void release(void *p)
+{
+    CHECKED(cudaStreamSynchronize(CUDA_(stream)));
+    CHECKED(cudaFree(p));
+}
+
+static void put(void *to, const void *host, size_t bytes)
+{
+    CHECKED(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, CUDA_(stream)));
+    CHECKED(cudaStreamSynchronize(CUDA_(stream)));
+}
+
+static void get(void *host, const void *from, size_t bytes)
+{
+    CHECKED(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, CUDA_(stream)));
+    CHECKED(cudaStreamSynchronize(CUDA_(stream)));
+}
+
+static size_t available()
+{
+    size_t left = 0, total = 0;
+    CHECKED(cudaMemGetInfo(&left, &total));
+    return left;
+}
+
+static void begin(int) { CHECKED(cudaStreamBeginCapture(CUDA_(stream), cudaStreamCaptureModeThreadLocal)); }
+
+/* Is the graph now what `from` says? Only arguments may differ. */
+static int update(cudaGraphExec_t graph, cudaGraph_t from)
+{
+#if defined(__CUDACC__)
+    cudaGraphExecUpdateResultInfo info;
+    if (graph && cudaGraphExecUpdate(graph, from, &info) == cudaSuccess)
+        return 1;
+    cudaGetLastError();
+#else
+    (void)graph, (void)from;
+#endif
+    return 0;
+}
+
+static void end(int which)
+{
+    cudaGraph_t graph = nullptr;
+    CHECKED(cudaStreamEndCapture(CUDA_(stream), &graph));
+    if (!graph)
+        return;
+    if (!update(recorded[which], graph)) {
+        if (recorded[which])
+            CHECKED(cudaGraphExecDestroy(recorded[which]));
+        recorded[which] = nullptr;
+        CHECKED(cudaGraphInstantiate(&recorded[which], graph, 0));
+    }
+    CHECKED(cudaGraphDestroy(graph));
+    if (recorded[which])
+        CHECKED(cudaGraphLaunch(recorded[which], CUDA_(stream)));
+}
+
+static const char *fault()
+{
+    static char told[sizeof failed];
+    CHECKED(cudaGetLastError());
+    if (CUDA_(stream))
+        CHECKED(cudaStreamSynchronize(CUDA_(stream)));
+    memcpy(told, failed, sizeof told);
+    failed[0] = 0;
+    return told[0] ? told : nullptr;
+}
+
+#if defined(__CUDACC__)
+enum { PART = 128 };
+#else
+enum { PART = 8 };
+#endif
+
+extern const fast_device device;
+const fast_device device = { PART, alloc, release, put, get, available, begin, end, fault };
+
+}  // namespace CUDA_SIDE
