@@ -25,6 +25,9 @@ icd_status fast_block_want(fast_block *b, const fast_device *d, size_t bytes, in
     b->there = d ? d->alloc(bytes ? bytes : 1) : b->here;
     if (!b->there || ((!d || with_copy) && !b->here)) {
         fast_block_release(b, d);
+        const char *fault = d ? d->fault() : NULL;
+        if (fault)
+            return icd_fail(err, ICD_EUNUSABLE, "the device failed before %s could be had: %.400s", what, fault);
         if (d)
             return icd_fail(err, ICD_ENOMEM, "out of device memory: %.1f MiB wanted for %s, %.1f MiB are free", mib(bytes), what,
                             mib(d->available()));

@@ -33,8 +33,11 @@ static int start()
 static void *alloc(size_t bytes)
 {
     unsigned char *p = nullptr;
-    if (!start() || cudaMalloc(&p, bytes) != cudaSuccess) {
-        cudaGetLastError();              /* told by NULL */
+    cudaError_t e = start() ? cudaMalloc(&p, bytes) : cudaErrorInvalidDevice;
+    if (e != cudaSuccess) {
+        cudaGetLastError();
+        if (e != cudaErrorMemoryAllocation)      /* which NULL tells */
+            check(e, "cudaMalloc");
         return nullptr;
     }
     CHECKED(cudaMemsetAsync(p, 0, bytes, CUDA_(stream)));
@@ -71,14 +74,10 @@ static void begin(int) { CHECKED(cudaStreamBeginCapture(CUDA_(stream), cudaStrea
 /* Is the graph now what `from` says? Only arguments may differ. */
 static int update(cudaGraphExec_t graph, cudaGraph_t from)
 {
-#if defined(__CUDACC__)
     cudaGraphExecUpdateResultInfo info;
     if (graph && cudaGraphExecUpdate(graph, from, &info) == cudaSuccess)
         return 1;
     cudaGetLastError();
-#else
-    (void)graph, (void)from;
-#endif
     return 0;
 }
 
