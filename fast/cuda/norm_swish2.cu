@@ -70,7 +70,8 @@ norm_bwd2(norm_shape s, const float *__restrict__ x, const float *__restrict__ g
         }
     }
     for (int b = 0; b < p.blocks; b++) {
-        __syncthreads();
+        if (b)
+            __syncthreads();
         norm_put(s, p, b, [&](unsigned l, norm_lane at) {
             if (V == 0)
                 put_tangent(l, at);
