@@ -1,6 +1,6 @@
 """`icd step` against the witness, number by number.
 
-    run.py [--case TEXT] [--engine ref64|ref|cpu|cpu:TABLE] [--seed N] [--quick] [--list] [--rounding]
+    run.py [--case TEXT] [--engine ref64|ref|cpu|cpu:TABLE|cuda|cuda-emulated] [--seed N] [--quick] [--list] [--rounding]
 
 --rounding compares the witness in float32 with itself in float64 instead: what rounding alone does to each case.
 Prints a row per case and engine, then `oracle N passed, M failed`; exit 1 on a failure, 77 without torch or ./icd."""
@@ -262,6 +262,11 @@ COLUMNS = ("x", "energy.positive", "energy.negative", "nn.distance", "loss.cd", 
 SHORT = ("x", "E+", "E-", "nn", "L_cd", "L_opt", "L_ent", "g_cd", "g_opt", "g_ent")
 
 
+def family(engine):
+    """What an engine is judged as."""
+    return "cpu" if engine in ("cuda", "cuda-emulated") else engine.split(":")[0]
+
+
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("--case", default="", help="run the cases whose name contains this")
@@ -282,7 +287,7 @@ def main():
     passed, failed, began = 0, 0, time.time()
     print(f"{'case':34} {'engine':12} cut%  " + " ".join(f"{s:>7}" for s in SHORT))
     for c in chosen:
-        engines = [options.engine or e for e in c["engines"] if options.engine.split(":")[0] in (e, "")]
+        engines = [options.engine or e for e in c["engines"] if family(options.engine) in (e, "")]
         if not engines:
             continue
         with tempfile.TemporaryDirectory() as folder:
@@ -294,7 +299,7 @@ def main():
                 print(f"FAILED {c['name']}: {e}")
                 continue
             for engine in engines:
-                bound, floor = BOUND[engine.split(":")[0]]
+                bound, floor = BOUND[family(engine)]
                 try:
                     got = p.icd(engine) if not options.rounding else \
                         {k: v for k, v in p.witness(torch.float64 if engine == "ref64" else torch.float32).items() if k != "cut"}
