@@ -26,6 +26,12 @@ enum { TILE = 64, THREADS = 256, CHANNELS = FAST_LANES };
 enum { PLACE = CHANNELS + 4, LINE = TILE / 4 * PLACE + 16, SLOT = 4 * LINE, STAGE = 4 * SLOT, ROW = TILE + 4 };
 enum { TOP, INVERSE, MEAN_L, MEAN_G, MEAN_F, FACTOR, STATS };       // each of 64 places; FACTOR: worker::scale
 enum { SHARED_FLOATS = 2 * STAGE + TILE * ROW + STATS * TILE };
+// Blocks on a multiprocessor that the registers are to leave room for, where out is narrow; sm_75 has shared memory for one.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+enum { RESIDENT = 1 };
+#else
+enum { RESIDENT = 2 };
+#endif
 
 // Products in their order, and which of them a pass has.
 enum { XY, X_YT, XT_Y, ZU, Z_UT, ZT_U, OUT, OUT_T, PRODUCTS };

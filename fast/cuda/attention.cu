@@ -5,7 +5,7 @@ namespace CUDA_SIDE {
 
 // o: online softmax. s becomes exp(s - top), top the largest logit so far (0 while all are -inf); what the earlier tiles have
 // given is multiplied by exp(old top - new top), the row's FACTOR.
-template <int PARTS> __global__ void __launch_bounds__(THREADS) attend_forward(attention a)
+template <int PARTS> __global__ void __launch_bounds__(THREADS, PARTS < 4 ? RESIDENT : 1) attend_forward(attention a)
 {
     DYN_SHARED(float, shared);
     worker<VALUES, false, PARTS> w(a, shared);
@@ -51,7 +51,7 @@ template <int PARTS> __global__ void __launch_bounds__(THREADS) attend_forward(a
 
 // gq: sum over keys of p (g - <g>) y, <g> being known only at the end: the mean of the tiles so far stands in for it, and when
 // it moves, the sum so far gets (old mean - new mean) sum of p y. Nothing large is ever subtracted.
-__global__ void __launch_bounds__(THREADS) attend_backward_queries(attention a)
+__global__ void __launch_bounds__(THREADS, RESIDENT) attend_backward_queries(attention a)
 {
     DYN_SHARED(float, shared);
     worker<LOGITS_ONLINE, false, 1> w(a, shared);
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(THREADS) attend_backward_queries(attention a)
 }
 
 // gk
-__global__ void __launch_bounds__(THREADS) attend_backward_keys(attention a)
+__global__ void __launch_bounds__(THREADS, RESIDENT) attend_backward_keys(attention a)
 {
     DYN_SHARED(float, shared);
     worker<LOGITS, true, 1> w(a, shared);
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(THREADS) attend_backward_keys(attention a)
 }
 
 // gv
-template <int PARTS> __global__ void __launch_bounds__(THREADS) attend_backward_values(attention a)
+template <int PARTS> __global__ void __launch_bounds__(THREADS, PARTS < 4 ? RESIDENT : 1) attend_backward_values(attention a)
 {
     DYN_SHARED(float, shared);
     worker<VALUES, true, PARTS> w(a, shared);

@@ -5,7 +5,7 @@
 namespace CUDA_SIDE {
 
 // Of each query <l>, and with MEANS <g> and <f> = <b> + <g l> - 2 <g> <l>.
-template <unsigned PASS> __global__ void __launch_bounds__(THREADS) attend_means(attention a)
+template <unsigned PASS> __global__ void __launch_bounds__(THREADS, 1) attend_means(attention a)
 {
     DYN_SHARED(float, shared);
     worker<PASS, false, 1> w(a, shared);
@@ -33,7 +33,7 @@ template <unsigned PASS> __global__ void __launch_bounds__(THREADS) attend_means
 }
 
 // o_t, hv
-template <int PARTS, bool KEYS> __global__ void __launch_bounds__(THREADS) attend_values_t(attention a)
+template <int PARTS, bool KEYS> __global__ void __launch_bounds__(THREADS, 1) attend_values_t(attention a)
 {
     DYN_SHARED(float, shared);
     worker<VALUES_T, KEYS, PARTS> w(a, shared);
@@ -49,7 +49,7 @@ template <int PARTS, bool KEYS> __global__ void __launch_bounds__(THREADS) atten
 }
 
 // hq, hk
-template <bool KEYS> __global__ void __launch_bounds__(THREADS) attend_logits_t(attention a)
+template <bool KEYS> __global__ void __launch_bounds__(THREADS, 1) attend_logits_t(attention a)
 {
     DYN_SHARED(float, shared);
     worker<LOGITS_T, KEYS, 1> w(a, shared);

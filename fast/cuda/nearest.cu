@@ -54,7 +54,7 @@ __device__ inline void put(const chunk &c, float *tile, double *x)
         x[threadIdx.x] = static_cast<double>(c.x);
 }
 
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 2)
 nearest_of(int d, const float *x, int m, const float *X, int32_t *index, double *square)
 {
     SHARED(float, tile, [2][THREADS * STRIDE]);
