@@ -97,12 +97,24 @@ __device__ __forceinline__ void conv_copy_one(float *to, const float *from, bool
     *to = given ? *from : 0.0f;
 #endif
 }
-__device__ __forceinline__ void conv_copied()
+/* What was begun since the last call is a group. */
+__device__ __forceinline__ void conv_commit()
 {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
     cp_async_commit();
-    cp_async_wait<0>();
 #endif
+}
+/* All groups but the last KEEP are there. */
+template <int KEEP> __device__ __forceinline__ void conv_wait()
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+    cp_async_wait<KEEP>();
+#endif
+}
+__device__ __forceinline__ void conv_copied()
+{
+    conv_commit();
+    conv_wait<0>();
 }
 
 /* Four channels, from `channel` on, of y = sum + bias + add (each four, or bias, add NULL); those beyond `channels` are 0. */

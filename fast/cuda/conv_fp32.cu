@@ -47,8 +47,8 @@ static __device__ __forceinline__ void multiply(const float *pixels, const float
 /* dst = map(src) + bias + add. A block makes 16 ROWS pixels x 8 COLS channels (128 x 64, or 64 x 32), in steps of 16 channels
  * of src under one tap; blocks that share pixels are neighbours.
  *
- *                  tx 0..7: channels 4 tx.., 32 + 4 tx..        shared memory, twice: one is multiplied while the other fills
- *                 +---------------------------+                 (cp.async), so there is one barrier a step
+ *                  tx 0..7: channels 4 tx.., 32 + 4 tx..        shared memory, STAGES times, a ring: one step's is multiplied
+ *                 +---------------------------+                 while cp.async fills the others; one barrier a step
  *   ty 0..15:     | sum[i][j], in registers   |                 pixels[16 ROWS][16], chunks of 4 exchanged (conv_swizzle):
  *   pixels ty+16i |                           |                    a warp's 4 pixels lie in 16 different banks
  *                 +---------------------------+                 weights[16][8 COLS]: eight tx read 128 bytes in a row
@@ -58,9 +58,9 @@ template <int ROWS, int COLS>
 __global__ void __launch_bounds__(THREADS, ROWS == 8 ? 3 : 5)
 conv_gemm(fp32_map g, const float *src, const float *packed, const float *bias, const float *add, float *dst)
 {
-    enum { PIXELS = 16 * ROWS, CHANNELS = 8 * COLS, COPIES = ROWS / 2 };
-    SHARED(float, pixels, [2][PIXELS * 16]);
-    SHARED(float, weights, [2][16 * CHANNELS]);
+    enum { PIXELS = 16 * ROWS, CHANNELS = 8 * COLS, COPIES = ROWS / 2, STAGES = ROWS == 8 ? 2 : 4 };
+    SHARED(float, pixels, [STAGES][PIXELS * 16]);
+    SHARED(float, weights, [STAGES][16 * CHANNELS]);
     SHARED(float, biases, [CHANNELS]);
     const int t = thread_x(), tx = t % 8, ty = t / 8, chunk = t % 4;
     const int tile = block_x() / g.channel_tiles, channel = (block_x() % g.channel_tiles) * CHANNELS;
@@ -101,14 +101,16 @@ conv_gemm(fp32_map g, const float *src, const float *packed, const float *bias, 
     if (t < CHANNELS)
         biases[t] = bias && channel + t < g.m.cd ? bias[channel + t] : 0.0f;
     float sum[ROWS][COLS] = {};
-    if (steps > 0)
-        fill(0);
-    for (int step = 0; step < steps; step++) {
-        conv_copied();
-        __syncthreads();
-        if (step + 1 < steps)
-            fill((step + 1) % 2);
-        multiply<ROWS, COLS>(pixels[step % 2], weights[step % 2], ty, tx, sum);
+    for (int step = 1 - STAGES; step < steps; step++) {
+        if (step >= 0) {
+            conv_wait<STAGES - 2>();
+            __syncthreads();
+        }
+        if (step + STAGES - 1 < steps)
+            fill((step + STAGES - 1) % STAGES);
+        conv_commit();
+        if (step >= 0)
+            multiply<ROWS, COLS>(pixels[step % STAGES], weights[step % STAGES], ty, tx, sum);
     }
     __syncthreads();
 #pragma unroll
