@@ -209,7 +209,7 @@ static const struct { int n, dk, dv, sq, sk; double offset; } sizes[] = {
     { 1, 1, 1, 1, 1, 0 },      { 2, 1, 3, 4, 1, 0 },     { 1, 2, 16, 7, 5, 0 },      { 2, 8, 17, 16, 16, 0 },
     { 1, 15, 33, 17, 15, 0 },  { 3, 4, 32, 15, 33, 0 },  { 1, 16, 16, 64, 16, 0 },   { 1, 17, 40, 65, 31, 0 },
     { 2, 8, 64, 49, 49, 0 },   { 1, 33, 8, 3, 130, 0 },  { 1, 12, 24, 100, 65, 0 },  { 1, 4, 20, 20, 37, 200 },
-    { 1, 4, 20, 20, 37, -200 },
+    { 1, 4, 20, 20, 37, -200 }, { 1, 80, 140, 70, 66, 0 },  { 1, 8, 260, 66, 65, 0 },
 };
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
@@ -217,7 +217,7 @@ void slots_attentions(slots *v)
 {
     verify_row row[PASSES], nans[PASSES], same = row_begin("attn_*", "same bits wherever buffers lie");
     for (int p = 0; p < PASSES; p++) {
-        row[p] = row_begin(passes[p].slot, "channels 1..64, pixels 1..130");
+        row[p] = row_begin(passes[p].slot, "channels 1..260, pixels 1..130");
         nans[p] = row_begin(passes[p].slot, "NaN goes through");
     }
     for (int i = 0; i < SIZES; i++) {
