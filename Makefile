@@ -155,6 +155,10 @@ help:
 	@echo 'make mutants    faults put into the code: each must be caught'
 	@echo 'make fuzz       libFuzzer on every parser, SECONDS=60 each (clang)'
 	@echo 'make find KEY=ICD:7   where an equation is in the map and in the code'
+	@echo 'make EMULATE=1  also the engine cuda-emulated: the CUDA kernels, executed on the CPU (a C++17 compiler)'
+	@echo 'make CUDA=1     also the engine cuda, for sm_75 and up, or CUDA_ARCH=90 for one (the CUDA toolkit)'
+	@echo 'make cuda-emulate-check cuda-nvcc-check cuda-ptxas-check   the emulator'"'"'s tests; what nvcc and ptxas say of the kernels'
+	@echo 'make cuda-ptx CUDA_ARCH=80   every kernel as PTX'
 	@echo 'make clean'
 
 clean:

@@ -56,3 +56,15 @@ NVCCFLAGS := -std=c++17 -O3 --fmad=false -I. -Werror all-warnings -Xcompiler -Wa
 $(B)/cuda/device/%.o: %.cu
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c -o $@ $<
+
+# The PTX of every kernel, as text: make cuda-ptx CUDA_ARCH=80 leaves it in $(B)/cuda/ptx.
+cuda-ptx: $(patsubst fast/cuda/%.cu,$(B)/cuda/ptx/%.ptx,$(wildcard fast/cuda/*.cu))
+$(B)/cuda/ptx/%.ptx: fast/cuda/%.cu
+	@mkdir -p $(@D)
+	$(NVCC) -std=c++17 -O3 --fmad=false -I. -Werror all-warnings -arch=compute_$(firstword $(CUDA_ARCH)) -ptx -o $@ $<
+.PHONY: cuda-ptx
+
+# What ptxas makes of them: no spill, no stack frame, no more registers than tests/cuda/registers.txt allows. 77 without nvcc.
+cuda-ptxas-check:
+	CUDA_HOME=$(CUDA_HOME) python3 -B tests/cuda/ptxas.py
+.PHONY: cuda-ptxas-check
