@@ -27,25 +27,11 @@ ISA_avx2   := -mavx2 -mfma
 ISA_neon   :=
 CPUSRC  := $(wildcard fast/cpu/*.c)
 FAST    := $(patsubst %.c,$(B)/%.o,$(wildcard fast/*.c fast/portable/*.c)) $(foreach i,$(ISAS),$(patsubst %.c,$(B)/$i/%.o,$(CPUSRC)))
-# fast/cuda is compiled once more by a C++ compiler, for the engine cuda-emulated, where there is one for the target; EMULATE=0
-# leaves it out.
-CXX     ?= c++
-CXXTARGET := $(shell $(CXX) -std=c++17 -dM -E -x c++ /dev/null 2>/dev/null | sed -n 's/^.define __\(x86_64\|aarch64\)__ .*/\1/p')
-EMULATE ?= 0
-ifeq ($(EMULATE),1)
-override CFLAGS += -DFAST_CUDA_EMULATED
-LIBS    += -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
-EMULATED := $(patsubst %.cu,$(B)/cuda/engine/%.o,$(wildcard fast/cuda/*.cu)) \
-            $(patsubst %.cpp,$(B)/cuda/plain/%.o,$(filter-out %/hooks.cpp,$(wildcard fast/cuda/emulate/*.cpp)))
-endif
-# CUDA=1: the engine cuda, by nvcc (fast/cuda/cuda.mk).
-ifeq ($(CUDA),1)
-override CFLAGS += -DFAST_CUDA
-LIBS    += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -lstdc++
-DEVICE  := $(patsubst %.cu,$(B)/cuda/device/%.o,$(wildcard fast/cuda/*.cu))
-endif
 VERIFY  := $(patsubst %.c,$(B)/%.o,$(filter-out $(ROUTES),$(wildcard verify/*.c)))
 LIB     := $(B)/libicd.a
+
+all:
+include fast/cuda/cuda.mk
 
 # tests/test_ref_*.c see ref/'s own headers and are built once per precision they name in their first line.
 TESTS     := $(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/test_ref_%.c tests/test_engine%.c,$(wildcard tests/test_*.c)))
@@ -163,12 +149,6 @@ help:
 
 clean:
 	rm -rf $(B) $(EXE)
-
-include fast/cuda/cuda.mk
-# The kernels for the engine: as tests' plain build, but for any processor that has a fused multiply-add.
-$(B)/cuda/engine/%.o: %.cu
-	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS_EMULATE) $(if $(filter x86_64,$(TARGET)),-mavx2 -mfma) -O3 -MMD -MP -x c++ -c -o $@ $<
 
 .PHONY: all check verify bench bench-peer demo oracle mutants fuzz find help clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

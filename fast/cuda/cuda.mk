@@ -1,5 +1,49 @@
-# cuda.mk: .cu sources compiled for the CPU against fast/cuda/emulate, and its own tests. Needs a C++17 compiler, nothing else.
-# Three builds of the same sources: plain (quick), checked (every access goes to the checker, by the calls that
+# cuda.mk: everything that compiles fast/cuda. Included by the Makefile before its own rules.
+#   EMULATE=1   the engine cuda-emulated: the sources by a C++17 compiler, to run on the CPU
+#   CUDA=1      the engine cuda: by nvcc, one fat binary for sm_75 and up, or CUDA_ARCH=90 for one; the toolkit is in CUDA_HOME
+EMULATE   ?= 0
+CUDA      ?= 0
+CUDA_HOME ?= /usr/local/cuda
+CUDA_ARCH ?= 75 80 86 89 90 100 120
+NVCC      ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+CUSRC     := $(wildcard fast/cuda/*.cu)
+EMULATOR  := $(wildcard fast/cuda/emulate/*.cpp)
+
+ifeq ($(EMULATE),1)
+TABLES    += -DFAST_CUDA_EMULATED
+LIBS      += -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
+EMULATED  := $(CUSRC:%.cu=$(B)/cuda/engine/%.o) $(patsubst %.cpp,$(B)/cuda/plain/%.o,$(filter-out %/hooks.cpp,$(EMULATOR)))
+endif
+ifeq ($(CUDA),1)
+ifeq ($(NVCC),)
+$(error CUDA=1 wants nvcc, and there is none in CUDA_HOME=$(CUDA_HOME) nor in the PATH)
+endif
+TABLES    += -DFAST_CUDA
+LIBS      += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -lstdc++
+DEVICE    := $(CUSRC:%.cu=$(B)/cuda/device/%.o)
+endif
+# backend.o lists the tables: compiled again when others are asked for.
+$(B)/fast/backend.o: override CFLAGS += $(TABLES)
+$(B)/fast/backend.o: $(B)/tables
+$(B)/tables: FORCE
+	@mkdir -p $(B)
+	@echo '$(TABLES)' | cmp -s - $@ || echo '$(TABLES)' >$@
+FORCE:
+.PHONY: FORCE
+
+# For any processor that has a fused multiply-add.
+$(B)/cuda/engine/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_EMULATE) $(if $(filter x86_64,$(TARGET)),-mavx2 -mfma) -O3 -MMD -MP -x c++ -c -o $@ $<
+NVCCFLAGS := -std=c++17 -O3 --fmad=false -I. -Werror all-warnings
+FATBINARY := $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
+             -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+$(B)/cuda/device/%.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -Xcompiler -Wall,-Wextra,-O2 --threads 2 $(FATBINARY) -MMD -MF $(@:.o=.d) -c -o $@ $<
+
+# ---- the tests' builds of the same sources, for the CPU ----
+# Three: plain (quick), checked (every access goes to the checker, by the calls that
 # -fsanitize=thread and -fsanitize=bounds make a compiler emit), sanitized (address and undefined behaviour).
 CXXFLAGS_EMULATE = -std=c++17 -pedantic -Wno-unknown-pragmas $(WARN) -g1 -ffp-contract=off -fno-optimize-sibling-calls -I.
 CLANGXX   := $(if $(shell $(CXX) --version 2>/dev/null | grep clang),1)
@@ -15,7 +59,7 @@ LINK_sanitized    = -fsanitize=address,undefined
 
 CUTESTS   := $(patsubst tests/cuda/%.cu,%,$(wildcard tests/cuda/*.cu))
 define per_cuda_build
-EMULATOR_$1 := $(patsubst %.cpp,$(B)/cuda/$1/%.o,$(wildcard fast/cuda/emulate/*.cpp))
+EMULATOR_$1 := $(patsubst %.cpp,$(B)/cuda/$1/%.o,$(EMULATOR))
 EMULATOR_$1 := $$(filter-out $(if $(filter checked,$1),,%/hooks.o),$$(EMULATOR_$1))
 $(B)/cuda/$1/%.o: %.cpp
 	@mkdir -p $$(@D)
@@ -34,37 +78,23 @@ CUDA_TESTS := $(foreach b,plain checked sanitized,$(CUTESTS:%=$(B)/cuda/$b/test_
 cuda-emulate-check: $(CUDA_TESTS)
 	@mkdir -p $(B)/tests
 	@B=$(B) sh tests/run.sh $(CUDA_TESTS)
-# That the source rules hold: the good kernels for every architecture by nvcc, where there is one, without a warning.
-NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+
+# ---- what nvcc and ptxas say; without nvcc these are skipped ----
+# That the source rules hold: the emulator's good kernels for every architecture without a warning.
 cuda-nvcc-check:
 ifeq ($(NVCC),)
 	@echo 'no nvcc: skipped'
 else
 	@mkdir -p $(B)/cuda
-	$(NVCC) -std=c++17 -arch=all-major --fmad=false -Werror all-warnings -Xcompiler -Wall,-Wextra,-Wconversion \
-	    -I. -c -o $(B)/cuda/kernels.nvcc.o tests/cuda/kernels.cu
+	$(NVCC) $(NVCCFLAGS) -arch=all-major -Xcompiler -Wall,-Wextra,-Wconversion -c -o $(B)/cuda/kernels.nvcc.o tests/cuda/kernels.cu
 endif
-.PHONY: cuda-emulate-check cuda-nvcc-check
-
-# For the device: one fat binary for sm_75 and up, or CUDA_ARCH=90 for one. Needs the CUDA toolkit, in CUDA_HOME.
-CUDA_HOME ?= /usr/local/cuda
-NVCC      ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) nvcc)
-CUDA_ARCH ?= 75 80 86 89 90 100 120
-NVCCFLAGS := -std=c++17 -O3 --fmad=false -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-O2 --threads 2 \
-             $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
-             $(foreach a,$(lastword $(CUDA_ARCH)),-gencode arch=compute_$a,code=compute_$a)
-$(B)/cuda/device/%.o: %.cu
-	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c -o $@ $<
-
+# No spill, no stack frame, no more registers than tests/cuda/registers.txt allows: exit 77 without nvcc.
+cuda-ptxas-check:
+	NVCC=$(NVCC) python3 -B tests/cuda/ptxas.py
 # The PTX of every kernel, as text: make cuda-ptx CUDA_ARCH=80 leaves it in $(B)/cuda/ptx.
-cuda-ptx: $(patsubst fast/cuda/%.cu,$(B)/cuda/ptx/%.ptx,$(wildcard fast/cuda/*.cu))
+cuda-ptx: $(patsubst fast/cuda/%.cu,$(B)/cuda/ptx/%.ptx,$(CUSRC))
 $(B)/cuda/ptx/%.ptx: fast/cuda/%.cu
 	@mkdir -p $(@D)
-	$(NVCC) -std=c++17 -O3 --fmad=false -I. -Werror all-warnings -arch=compute_$(firstword $(CUDA_ARCH)) -ptx -o $@ $<
-.PHONY: cuda-ptx
-
-# What ptxas makes of them: no spill, no stack frame, no more registers than tests/cuda/registers.txt allows. 77 without nvcc.
-cuda-ptxas-check:
-	CUDA_HOME=$(CUDA_HOME) python3 -B tests/cuda/ptxas.py
-.PHONY: cuda-ptxas-check
+	$(NVCC) $(NVCCFLAGS) -arch=compute_$(firstword $(CUDA_ARCH)) -ptx -o $@ $<
+.PHONY: cuda-emulate-check cuda-nvcc-check cuda-ptxas-check cuda-ptx
+.SECONDARY:

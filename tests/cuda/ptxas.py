@@ -23,7 +23,7 @@ USED = re.compile(r"Used (\d+) registers")
 
 def nvcc():
     home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    return shutil.which(os.path.join(home, "bin", "nvcc")) or shutil.which("nvcc")
+    return os.environ.get("NVCC") or shutil.which(os.path.join(home, "bin", "nvcc")) or shutil.which("nvcc")
 
 
 def readable(mangled):
