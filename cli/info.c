@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "cli.h"
-#include "fast/engine_fast.h"
 #include "common/algorithm1.h"
+#include "fast/engine_fast.h"
 
 static const char usage[] =
     "usage: icd info FILE | presets | settings | archs | engines   [--engine NAME] [--set key=value ...]\n"
@@ -79,7 +79,8 @@ static void print_engines(void)
     for (const icd_engine_entry *e = cli_engines; e->name; e++)
         printf("%-13s %s\n", e->name, e->about);
     for (const fast_backend *const *b = fast_backends; *b; b++)
-        printf("%s%-*s %s%s\n", (*b)->device ? "" : "cpu:", (*b)->device ? 13 : 9, (*b)->name, (*b)->about, (*b)->usable() ? "" : " (not on this machine)");
+        printf("%s%-*s %s%s\n", (*b)->device ? "" : "cpu:", (*b)->device ? 13 : 9, (*b)->name, (*b)->about,
+               (*b)->usable() ? "" : " (not on this machine)");
 }
 
 /* A preset as if it were trained: what it builds and needs. */

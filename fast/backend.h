@@ -126,7 +126,7 @@ enum { FAST_RECORDS = 4 };
 
 typedef struct fast_backend fast_backend;
 struct fast_backend {
-    const char *name;                    /* portable, avx2, avx512, neon */
+    const char *name;                    /* portable, avx2, avx512, neon, cuda, cuda:tf32 ... */
     const char *about;
     int (*usable)(void);                 /* asks the machine, not the build: 1, or 0 */
     const fast_device *device;           /* NULL: the host's memory */

@@ -161,8 +161,10 @@ static icd_status fast_energy(icd_engine *base, int use_ema, int n, const float 
     size_t bytes = (size_t)n * (size_t)scales * sizeof(float);
     job j = { .e = e, .n = n };
     ICD_TRY(fast_prepare(e, use_ema, err));
-    ICD_TRY(fast_give(e, GIVEN_X0, x, (size_t)n * e->d * sizeof *x, (const void **)&j.x, err));
-    ICD_TRY(fast_give(e, GIVEN_LABELS, labels, (size_t)n * sizeof *labels, (const void **)&j.labels, err));
+    ICD_TRY(fast_give(e, GIVEN_X0, x, (size_t)n * e->d * sizeof *x, err));
+    ICD_TRY(fast_give(e, GIVEN_LABELS, labels, (size_t)n * sizeof *labels, err));
+    j.x = fast_given_at(e, GIVEN_X0, x);
+    j.labels = fast_given_at(e, GIVEN_LABELS, labels);
     ICD_TRY(images_out(e, n, gradient, &j.gradient, err));
     ICD_TRY(fast_block_want(&e->energies, e->device, bytes, 1, "energies", err));
     j.energies = e->energies.there;
@@ -186,9 +188,10 @@ static icd_status begin_chain(fast_engine *e, icd_chain *c, float *out, job *j, 
     ICD_TRY(fast_prepare(e, c->use_ema, err));
     ICD_TRY(fast_want_rows(e, c->n, err));
     ICD_TRY(fast_want_state(e, (size_t)(c->keep + 1) * n * e->d, err));
-    ICD_TRY(fast_give(e, GIVEN_X0, c->x0, n * e->d * sizeof *c->x0, (const void **)&c->x0, err));
-    ICD_TRY(fast_give(e, GIVEN_NORMALS, c->normals, (size_t)c->steps * n * e->d * sizeof *c->normals, (const void **)&c->normals,
-                      err));
+    ICD_TRY(fast_give(e, GIVEN_X0, c->x0, n * e->d * sizeof *c->x0, err));
+    ICD_TRY(fast_give(e, GIVEN_NORMALS, c->normals, (size_t)c->steps * n * e->d * sizeof *c->normals, err));
+    c->x0 = fast_given_at(e, GIVEN_X0, c->x0);
+    c->normals = fast_given_at(e, GIVEN_NORMALS, c->normals);
     ICD_TRY(images_out(e, c->n, out, &j->part.out, err));
     if (c->labels) {
         memcpy(e->row[ROW_LABELS].here, c->labels, n * sizeof *c->labels);
@@ -290,15 +293,14 @@ static void square_job(void *context, int thread, int i)
                             (double *)e->chunk.there + i);
 }
 
-/* |a + b|^2 where the slots reach it; b NULL: 0 */
-static double *square_of(fast_engine *e, const float *a, const float *b)
+/* |a + b|^2 into the first of `chunk`, where slots reach it; b NULL: 0 */
+static void square_of(fast_engine *e, const float *a, const float *b)
 {
     chunk_job j = { .e = e, .a = a, .b = b };
     double *chunk = e->chunk.there;
     icd_parallel(e->base.threads, chunks_of(e), square_job, &j);
     for (int i = 1; i < chunks_of(e); i++)                   /* not on a device, where there is one chunk */
         chunk[0] += chunk[i];
-    return chunk;
 }
 
 static double norm_of(fast_engine *e, icd_vector v)
@@ -316,12 +318,13 @@ static icd_status begin_losses(fast_engine *e, const icd_chain *c, icd_losses *l
     if (l->n != c->n || l->backprop_steps < 1 || l->backprop_steps > c->keep)
         return icd_fail(err, ICD_EINVAL, "gradients of %d images through %d steps, but the chain kept %d states of %d images",
                         l->n, l->backprop_steps, c->keep, c->n);
-    ICD_TRY(fast_give(e, GIVEN_POSITIVES, l->positives, (size_t)l->n * image, (const void **)&l->positives, err));
-    ICD_TRY(fast_give(e, GIVEN_LABELS, l->positive_labels, (size_t)l->n * sizeof *l->positive_labels,
-                      (const void **)&l->positive_labels, err));
+    ICD_TRY(fast_give(e, GIVEN_POSITIVES, l->positives, (size_t)l->n * image, err));
+    ICD_TRY(fast_give(e, GIVEN_LABELS, l->positive_labels, (size_t)l->n * sizeof *l->positive_labels, err));
     if (l->n_neighbours > 0)
-        ICD_TRY(fast_give(e, GIVEN_NEIGHBOURS, l->neighbours, (size_t)l->n_neighbours * image, (const void **)&l->neighbours,
-                          err));
+        ICD_TRY(fast_give(e, GIVEN_NEIGHBOURS, l->neighbours, (size_t)l->n_neighbours * image, err));
+    l->positives = fast_given_at(e, GIVEN_POSITIVES, l->positives);
+    l->positive_labels = fast_given_at(e, GIVEN_LABELS, l->positive_labels);
+    l->neighbours = fast_given_at(e, GIVEN_NEIGHBOURS, l->neighbours);
     for (int v = ICD_GRAD_CD; v <= (l->apart ? ICD_GRAD_ENT : ICD_GRAD_KL); v++) {
         ICD_TRY(fast_want_vector(e, (icd_vector)v, err));
         e->backend->zero(&e->worker[0].run.ctx, e->base.arch->n_values, fast_vector(e, (icd_vector)v));

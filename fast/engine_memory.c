@@ -86,9 +86,18 @@ icd_status fast_want_state(fast_engine *e, size_t count, icd_err *err)
     return fast_block_want(&e->state, e->device, count * sizeof(float), 0, "the chain's states", err);
 }
 
-icd_status fast_give(fast_engine *e, fast_given which, const void *host, size_t bytes, const void **there, icd_err *err)
+icd_status fast_give(fast_engine *e, fast_given which, const void *host, size_t bytes, icd_err *err)
 {
-    return fast_block_stage(&e->given[which], e->device, host, bytes, there, err);
+    if (!e->device || !host)
+        return ICD_OK;
+    ICD_TRY(fast_block_want(&e->given[which], e->device, bytes, 0, "the batch", err));
+    e->device->put(e->given[which].there, host, bytes);
+    return ICD_OK;
+}
+
+const void *fast_given_at(const fast_engine *e, fast_given which, const void *host)
+{
+    return e->device && host ? e->given[which].there : host;
 }
 
 /* ---- weights ---- */

@@ -44,7 +44,9 @@ icd_status fast_want_vector(fast_engine *e, icd_vector v, icd_err *err);
 icd_status fast_want_workers(fast_engine *e, int jobs, icd_err *err);
 icd_status fast_want_rows(fast_engine *e, int n, icd_err *err);
 icd_status fast_want_state(fast_engine *e, size_t count, icd_err *err);
-icd_status fast_give(fast_engine *e, fast_given which, const void *host, size_t bytes, const void **there, icd_err *err);
+/* The caller's `host` (bytes), NULL or not, for slots: fast_give copies it to a device; fast_given_at is where they find it. */
+icd_status fast_give(fast_engine *e, fast_given which, const void *host, size_t bytes, icd_err *err);
+const void *fast_given_at(const fast_engine *e, fast_given which, const void *host);
 
 /* The weights of the parameters (use_ema: of the EMA) as the layers use them and packed, in every worker. */
 icd_status fast_prepare(fast_engine *e, int use_ema, icd_err *err);

@@ -48,14 +48,3 @@ void fast_block_get(const fast_block *b, const fast_device *d, size_t bytes)
     if (d)
         d->get(b->here, b->there, bytes);
 }
-
-icd_status fast_block_stage(fast_block *b, const fast_device *d, const void *host, size_t bytes, const void **there, icd_err *err)
-{
-    *there = host;
-    if (!d || !host)
-        return ICD_OK;
-    ICD_TRY(fast_block_want(b, d, bytes, 0, "the batch", err));
-    d->put(b->there, host, bytes);
-    *there = b->there;
-    return ICD_OK;
-}

@@ -17,7 +17,4 @@ void fast_block_release(fast_block *b, const fast_device *d);
 void fast_block_put(const fast_block *b, const fast_device *d, size_t bytes);
 void fast_block_get(const fast_block *b, const fast_device *d, size_t bytes);
 
-/* Where slots find the caller's `host` (bytes): itself, or on a device a copy in b, which grows as needed. NULL stays NULL. */
-icd_status fast_block_stage(fast_block *b, const fast_device *d, const void *host, size_t bytes, const void **there, icd_err *err);
-
 #endif

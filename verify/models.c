@@ -67,7 +67,8 @@ double verify_distance(const double *a, const double *b, size_t n)
 
 double verify_yardstick(const fast_backend *table, icd_case usual, double yard, icd_case *why)
 {
-    double floor = icd_cases[FLOOR_CASE].bound, rounded = table->unit * 0x1p24;
-    *why = rounded > icd_cases[usual].bound ? PRECISION_CASE : usual;
-    return icd_cases[*why].bound * (*why == PRECISION_CASE ? rounded : 1) * (yard > floor ? yard : floor);
+    double floor = icd_cases[FLOOR_CASE].bound, rounded = table->unit * 0x1p24 * icd_cases[PRECISION_CASE].bound;
+    double error = yard > floor ? yard : floor;
+    *why = rounded <= icd_cases[usual].bound ? usual : rounded * error < icd_cases[HALF_CASE].bound ? PRECISION_CASE : HALF_CASE;
+    return *why == usual ? icd_cases[usual].bound * error : *why == PRECISION_CASE ? rounded * error : icd_cases[HALF_CASE].bound;
 }

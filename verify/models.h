@@ -20,7 +20,7 @@ void verify_model_free(verify_model *m);
 
 /* max|a - b|/max|b|; NaN wins. Infinite where b is nothing but zeros, which prove nothing. */
 double verify_distance(const double *a, const double *b, size_t n);
-/* The bound on a table's error where ref's own float has the error `yard`, and why: `usual`, or PRECISION. */
+/* The bound on a table's error where ref's own float has the error `yard`, and why: `usual`, PRECISION or HALF. */
 double verify_yardstick(const fast_backend *table, icd_case usual, double yard, icd_case *why);
 
 #endif

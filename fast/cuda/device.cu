@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "fast/cuda/slots.h"
-#include "fast/cuda/table.h"
 
 extern "C" {
 cudaStream_t CUDA_(stream) = nullptr;
@@ -115,7 +114,6 @@ enum { PART = 128 };
 enum { PART = 8 };
 #endif
 
-extern const fast_device device;
 const fast_device device = { PART, alloc, release, put, get, available, begin, end, fault };
 
 }  // namespace CUDA_SIDE

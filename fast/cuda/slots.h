@@ -13,9 +13,13 @@
 #define CUDA_(name) emulated_##name
 #endif
 
+namespace CUDA_SIDE {
+extern const fast_device device;         /* of all the tables (device.cu) */
+}
+
 extern "C" {
 
-/* Every launch goes to this stream, which the engine captures. (cuda.cu) */
+/* Every launch goes to this stream, which the engine captures. (device.cu) */
 extern cudaStream_t CUDA_(stream);
 
 enum { CUDA_SCRATCH = 4 << 20 };         /* the tables' `scratch`: what reductions may put between their two launches */

@@ -1,7 +1,6 @@
 /* table.cu: the kernel tables of the device (cuda, cuda:tf32, cuda:bf16) or of the emulator (cuda-emulated ...). They differ in
  * how they choose convolutions. */
 #include "fast/cuda/conv.h"
-#include "fast/cuda/table.h"
 
 #if defined(__CUDACC__)
 #define NAME "cuda"
