@@ -38,13 +38,14 @@ FNR == 1 {
         sum = $at
     mean[run, i] = sum / least(i, 50)
     right = most(right, $1)
-    if (i > 50) {                               # the range: the means, once they have begun
-        low = most(-low, -mean[run, i]) * -1
-        high = most(high, mean[run, i])
-    }
 }
 END {
     split("#1f5fa8 #c8500a #2a8a3c #7a3fa0", color, " ")
+    for (r = 1; r <= run; r++)                  # the range: 0 and the means, but for how a run begins
+        for (i = 1 + int(n[r] / 50); i <= n[r]; i++) {
+            low = least(low, mean[r, i])
+            high = most(high, mean[r, i])
+        }
     span = most(high - low, 1e-9)
     top = high + 0.6 * span
     bottom = low - 0.6 * span
