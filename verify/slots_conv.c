@@ -43,19 +43,42 @@ typedef struct {
 
 /* ---- what the tape says ---- */
 
-/* y = w*x + bias + add, gx = wT gy + add_x, gw = GW + sum scale gy x of the inputs given. */
-static void reference(slots *v, const conv_case *q, double *const in[INPUTS], double *const out[PASSES])
+/* A factor as tensor cores take it: of a float's 24 bits 11 are kept (TF32, ties away from 0) or 8 (BF16, ties to even). */
+static double kept(fast_conv_algorithm a, double x)
+{
+    float f = (float)x;
+    uint32_t bits;
+    if (a != FAST_CONV_TF32 && a != FAST_CONV_BF16)
+        return x;
+    memcpy(&bits, &f, sizeof bits);
+    bits = a == FAST_CONV_TF32 ? (bits + 0x1000) & 0xffffe000 : (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&f, &bits, sizeof f);
+    return (double)f;
+}
+
+static double *all_kept(slots *v, fast_conv_algorithm a, size_t count, const double *x)
+{
+    double *out = slots_zeros(v, count);
+    for (size_t i = 0; i < count; i++)
+        out[i] = kept(a, x[i]);
+    return out;
+}
+
+/* y = w*x + bias + add, gx = wT gy + add_x, gw = GW + sum scale gy x of the inputs given, factors as algorithm `a` takes them. */
+static void reference(slots *v, const conv_case *q, fast_conv_algorithm a, double *const in[INPUTS], double *const out[PASSES])
 {
     const fast_conv *c = &q->c;
     slot_shape y = { q->n, c->co, c->ho, c->wo };
-    slot_route r = { .function = SLOT_CONV, .stride = c->s, .pad = c->p, .inputs = 2 + q->with_bias, .gy = in[GY],
-                     .y = out[FWD], .in = { { .s = { q->n, c->ci, c->hi, c->wi }, .x = in[X], .gx = out[BWD_X] },
-                                            { .s = { c->co, c->ci, c->k, c->k }, .x = in[WEIGHT] },
+    double *x = all_kept(v, a, q->count[X], in[X]), *w = all_kept(v, a, q->count[WEIGHT], in[WEIGHT]);
+    slot_route r = { .function = SLOT_CONV, .stride = c->s, .pad = c->p, .inputs = 2 + q->with_bias,
+                     .gy = all_kept(v, a, q->count[GY], in[GY]),
+                     .y = out[FWD], .in = { { .s = { q->n, c->ci, c->hi, c->wi }, .x = x, .gx = out[BWD_X] },
+                                            { .s = { c->co, c->ci, c->k, c->k }, .x = w },
                                             { .s = { 1, c->co, 1, 1 }, .x = in[BIAS] } } };
     slots_route(v, &r);
     double *scaled = slots_zeros(v, slot_count(y));
     for (size_t i = 0, plane = slot_count(y) / (size_t)q->n; i < slot_count(y); i++)
-        scaled[i] = in[GY][i] * (in[SCALE] ? in[SCALE][i / plane] : 1.0);
+        scaled[i] = kept(a, in[GY][i] * (in[SCALE] ? in[SCALE][i / plane] : 1.0));
     r.gy = scaled;
     r.y = NULL;
     r.in[X].gx = NULL;
@@ -101,8 +124,8 @@ static void make_case(slots *v, conv_case *q, const window *w, int n, int ci, in
         q->want[p] = slots_zeros(v, out[p]);
         q->size[p] = slots_zeros(v, out[p]);
     }
-    reference(v, q, q->in, q->want);
-    reference(v, q, absolute, q->size);
+    reference(v, q, FAST_CONV_AUTO, q->in, q->want);
+    reference(v, q, FAST_CONV_AUTO, absolute, q->size);
     spread(q->size[FWD], y, (size_t)(c.ho * c.wo));
     spread(q->size[BWD_X], x, (size_t)(h * wide));
     spread(q->size[BWD_W], weight, (size_t)(w->k * w->k));
@@ -229,7 +252,7 @@ static void depends(slots *v, const conv_case *q, int k, int at, double *want[PA
     }
     for (int p = 0; p < PASSES; p++)
         want[p] = slots_zeros(v, q->out[p]);
-    reference(v, q, ones, want);
+    reference(v, q, FAST_CONV_AUTO, ones, want);
     for (int p = 0; p < PASSES; p++)
         for (size_t i = 0; i < q->out[p]; i++)
             want[p][i] = want[p][i] > 1e20 ? NAN : 0;

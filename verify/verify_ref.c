@@ -31,7 +31,7 @@ typedef struct {
     float *x0, *ends, *neighbours;
     double *normals;
     double *theta, *x, *v, *u;              /* (p) (nd) (nd) (p): a point and directions */
-    double *gx, *hx, *g1, *g2, *g3, *states, *states32;
+    double *gx, *hx, *g1, *g2, *g3, *states;
     int32_t labels[N];
     icd_listener listener;
     const fast_backend *table;              /* NULL: ref/ alone */
@@ -169,18 +169,22 @@ static icd_status differences(bench *b, const icd_chain *c, const icd_losses *l,
     return ICD_OK;
 }
 
-/* What the kernel table's engine makes of the same chain, against g1 (reverse over reverse) and the other routes. The yardstick
- * is what ref's float makes of it, chain and all. */
+/* What the kernel table's engine makes of a chain of its own, against the other routes along that same chain: they start from
+ * the state before the steps gone back through, so that a pixel or an activation at a kink is on the same side in each. The
+ * yardstick is what ref's float makes of it from there. */
 static icd_status forward_over_reverse(bench *b, const icd_chain *c, const icd_losses *l, const char *name, icd_err *err)
 {
     icd_chain_stats chain;
     icd_loss_stats losses;
-    ICD_TRY(routes_chain_f32(&b->m, c, b->states32));
-    ICD_TRY(routes_kl_f32(&b->m, c, l, b->states32 + (size_t)(K - l->backprop_steps) * b->nd, b->g2));
+    const double *from = b->states + (size_t)(K - l->backprop_steps) * b->nd;
+    ICD_TRY(b->engine->chain(b->engine, c, b->ends, &chain, err));
+    for (int k = 0; k <= K; k++)
+        ICD_TRY(b->engine->trajectory(b->engine, k, b->states + (size_t)k * b->nd, err));
+    ICD_TRY(b->engine->gradients(b->engine, l, &losses, err));
+    ICD_TRY(routes_kl_f64(&b->m, c, l, from, b->g1));
+    ICD_TRY(routes_kl_f32(&b->m, c, l, from, b->g2));
     double own = verify_distance(b->g2, b->g1, b->p), floor = icd_cases[FLOOR_CASE].bound;
     double bound = icd_cases[YARDSTICK_CASE].bound * (own > floor ? own : floor);
-    ICD_TRY(b->engine->chain(b->engine, c, b->ends, &chain, err));
-    ICD_TRY(b->engine->gradients(b->engine, l, &losses, err));
     ICD_TRY(b->engine->export(b->engine, ICD_GRAD_KL, b->g2, err));
     double error = verify_distance(b->g2, b->g1, b->p);
     icd_comparison row = { b->name, name, "forward over reverse", "reverse over reverse", error, bound,
@@ -210,11 +214,11 @@ static icd_status kl(bench *b, int floats, double step_size, int noise_before, i
     icd_losses l = { .n = N, .positives = b->x0, .positive_labels = b->m.labels, .n_neighbours = NEIGHBOURS,
                      .neighbours = b->neighbours, .w_opt = 1.0, .w_ent = 0.3, .kl_sign = sign, .kl_batch = N,
                      .backprop_steps = backprop };
+    if (b->engine)
+        return forward_over_reverse(b, &c, &l, name, err);
     ICD_TRY(routes_chain_f64(&b->m, &c, b->states));
     const double *from = b->states + (size_t)(K - backprop) * b->nd;
     ICD_TRY(routes_kl_f64(&b->m, &c, &l, from, b->g1));
-    if (b->engine)
-        return forward_over_reverse(b, &c, &l, name, err);
     if (floats) {
         ICD_TRY(routes_kl_f32(&b->m, &c, &l, from, b->g2));
         tell(b, FLOAT_CASE, name, "reverse over reverse, float", "reverse over reverse, double",
@@ -264,9 +268,9 @@ static icd_status prepare(bench *b, verify_model *m)
     b->d = (size_t)arch->c * (size_t)arch->h * (size_t)arch->w;
     b->nd = N * b->d;
     b->p = arch->n_values;
-    double **doubles[] = { &b->u, &b->g1, &b->g2, &b->g3, &b->x, &b->v, &b->gx, &b->hx, &b->states, &b->states32, &b->normals };
+    double **doubles[] = { &b->u, &b->g1, &b->g2, &b->g3, &b->x, &b->v, &b->gx, &b->hx, &b->states, &b->normals };
     float **floats[] = { &b->x0, &b->ends, &b->neighbours };
-    for (int i = 0; i < 11; i++)
+    for (int i = 0; i < 10; i++)
         if (!(*doubles[i] = icd_arena_alloc(&m->arena, i < 4 ? b->p : i < 8 ? b->nd : (K + 1) * b->nd, sizeof(double))))
             return ICD_ENOMEM;
     for (int i = 0; i < 3; i++)
