@@ -213,7 +213,8 @@ void slots_end(slots *v, const verify_row *r) { row_end(r, &v->listener, v->tabl
 
 static const struct { const char *slots; void (*run)(slots *); } parts[] = {
     { "weight_std_fwd weight_std_bwd spectral_fwd spectral_bwd", slots_weights },
-    { "conv_choose conv_pack conv_fwd conv_bwd_x conv_bwd_w bias_bwd", slots_convolutions },
+    { "conv_choose conv_pack conv_fwd conv_bwd_x conv_bwd_w", slots_convolutions },
+    { "bias_bwd", slots_biases },
     { "norm_swish_fwd norm_swish_bwd norm_swish_tan norm_swish_bwd2", slots_norms },
     { "class_affine_fwd class_affine_bwd", slots_classes },
     { "act_fwd act_bwd act_bwd2", slots_activations },
@@ -221,7 +222,7 @@ static const struct { const char *slots; void (*run)(slots *); } parts[] = {
     { "pack unpack", slots_layouts },
     { "attn_fwd attn_bwd attn_tan attn_bwd2", slots_attentions },
     { "copy zero scale_add mul_add dot loss_weights", slots_elementwise },
-    { "nearest kl_cotangent", slots_entropy },
+    { "nearest", slots_entropy },
     { "langevin", slots_chains },
     { "adam sum_squares", slots_updates },
 };

@@ -74,6 +74,7 @@ void slots_end(slots *v, const verify_row *r);
 
 void slots_weights(slots *v);
 void slots_convolutions(slots *v);
+void slots_biases(slots *v);
 void slots_norms(slots *v);
 void slots_classes(slots *v);
 void slots_activations(slots *v);

@@ -33,22 +33,24 @@ enum { WINOGRAD4 = 4, ALGORITHMS = sizeof algorithms / sizeof algorithms[0], FWD
 
 enum { X, WEIGHT, BIAS, ADD, GY, ADD_X, SCALE, GW, INPUTS };
 
-/* in[]: random inputs. y, gx, gw: what must come out; size_*: the same convolution of absolute values. */
+/* in[]: random inputs; absolute[]: their absolute values. want[]: what must come out; size[]: the same of absolute values. */
 typedef struct {
     fast_conv c;
     int n, with_bias, with_add, in_place;
     size_t count[INPUTS], out[PASSES];
-    double *in[INPUTS], *want[PASSES], *size[PASSES];
+    double *in[INPUTS], *absolute[INPUTS], *want[PASSES], *size[PASSES];
 } conv_case;
 
 /* ---- what the tape says ---- */
+
+static int rounds(fast_conv_algorithm a) { return a == FAST_CONV_TF32 || a == FAST_CONV_BF16; }
 
 /* A factor as tensor cores take it: of a float's 24 bits 11 are kept (TF32, ties away from 0) or 8 (BF16, ties to even). */
 static double kept(fast_conv_algorithm a, double x)
 {
     float f = (float)x;
     uint32_t bits;
-    if (a != FAST_CONV_TF32 && a != FAST_CONV_BF16)
+    if (!rounds(a))
         return x;
     memcpy(&bits, &f, sizeof bits);
     bits = a == FAST_CONV_TF32 ? (bits + 0x1000) & 0xffffe000 : (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
@@ -64,7 +66,7 @@ static double *all_kept(slots *v, fast_conv_algorithm a, size_t count, const dou
     return out;
 }
 
-/* y = w*x + bias + add, gx = wT gy + add_x, gw = GW + sum scale gy x of the inputs given, factors as algorithm `a` takes them. */
+/* y = w*x + bias + add, gx = wT gy + add_x, gw = GW + sum scale gy x of the inputs given, factors as algorithm a takes them. */
 static void reference(slots *v, const conv_case *q, fast_conv_algorithm a, double *const in[INPUTS], double *const out[PASSES])
 {
     const fast_conv *c = &q->c;
@@ -115,17 +117,16 @@ static void make_case(slots *v, conv_case *q, const window *w, int n, int ci, in
     size_t count[INPUTS] = { x, weight, (size_t)co, y, y, x, (size_t)n, weight }, out[PASSES] = { y, x, weight };
     memcpy(q->count, count, sizeof count);
     memcpy(q->out, out, sizeof out);
-    double *absolute[INPUTS];
     for (int i = 0; i < INPUTS; i++) {
         q->in[i] = i == SCALE && slots_below(v, 2) ? NULL : slots_normals(v, count[i], 1.0);
-        absolute[i] = q->in[i] ? slots_absolute(v, count[i], q->in[i]) : NULL;
+        q->absolute[i] = q->in[i] ? slots_absolute(v, count[i], q->in[i]) : NULL;
     }
     for (int p = 0; p < PASSES; p++) {
         q->want[p] = slots_zeros(v, out[p]);
         q->size[p] = slots_zeros(v, out[p]);
     }
     reference(v, q, FAST_CONV_AUTO, q->in, q->want);
-    reference(v, q, FAST_CONV_AUTO, absolute, q->size);
+    reference(v, q, FAST_CONV_AUTO, q->absolute, q->size);
     spread(q->size[FWD], y, (size_t)(c.ho * c.wo));
     spread(q->size[BWD_X], x, (size_t)(h * wide));
     spread(q->size[BWD_W], weight, (size_t)(w->k * w->k));
@@ -222,17 +223,35 @@ static icd_case bound_of(fast_conv_algorithm a)
     return CONV_CASE;
 }
 
-static void compare(slots *v, conv_case *q, int which, int places, verify_row row[PASSES], verify_row *same)
+/* What must come out, and its size, where the tape's factors are rounded as algorithm `a` takes them. */
+static void round_first(slots *v, const conv_case *q, fast_conv_algorithm a, double *want[PASSES], double *size[PASSES])
+{
+    for (int p = 0; p < PASSES; p++) {
+        want[p] = slots_zeros(v, q->out[p]);
+        size[p] = slots_zeros(v, q->out[p]);
+    }
+    reference(v, q, a, q->in, want);
+    reference(v, q, a, q->absolute, size);
+}
+
+/* tensor: rows of passes that round their factors, against the tape with the same factors. */
+static void compare(slots *v, conv_case *q, int which, int places, verify_row row[PASSES], verify_row tensor[PASSES],
+                    verify_row *same)
 {
     choose(v, q, which);
-    fast_conv_algorithm used[PASSES] = { q->c.fwd, q->c.bwd_x, q->c.bwd_w };
+    fast_conv_algorithm used[PASSES] = { q->c.fwd, q->c.bwd_x, q->c.bwd_w }, rounded = FAST_CONV_AUTO;
+    double *want[PASSES], *size[PASSES];
     for (int p = 0; p < PASSES; p++) {
+        if (rounds(used[p]) && used[p] != rounded)
+            round_first(v, q, rounded = used[p], want, size);
         double *first = NULL;
         int differ = 0;
         for (int place = GUARD_END; place < places; place++) {
             slots_place(v, (guard_place)place, v->table->conv_scratch(q->n, &q->c));
             double *got = passes[p](v, q, q->in);
             slots_check(v, &row[p], bound_of(used[p]), terms(q, p, used[p]), q->out[p], got, q->want[p], q->size[p]);
+            if (rounds(used[p]))
+                slots_check(v, &tensor[p], TENSOR_CASE, terms(q, p, FAST_CONV_AUTO), q->out[p], got, want[p], size[p]);
             differ += first && memcmp(first, got, q->out[p] * sizeof *got) != 0;
             first = got;
         }
@@ -306,15 +325,17 @@ static int fits(const window *w, int which)
 {
     fast_conv_algorithm a = algorithms[which].a;
     int winograd = a == FAST_CONV_WINOGRAD2 || a == FAST_CONV_WINOGRAD4;
-    if (a == FAST_CONV_TF32 || a == FAST_CONV_BF16)
+    if (rounds(a))
         return 0;                        /* what some tables choose: nobody forces it on others */
     return (a != FAST_CONV_DIRECT || w->s == 1) && (!winograd || (w->k == 3 && w->s == 1));
 }
 
 static void one_window(slots *v, const window *w)
 {
-    verify_row row[ALGORITHMS][PASSES], nans[PASSES], same = row_begin("conv_*", "%s, same bits wherever buffers lie", w->name);
+    verify_row row[ALGORITHMS][PASSES], tensor[PASSES], nans[PASSES];
+    verify_row same = row_begin("conv_*", "%s, same bits wherever buffers lie", w->name);
     for (int p = 0; p < PASSES; p++) {
+        tensor[p] = row_begin(slot_names[p], "%s, factors rounded first", w->name);
         nans[p] = row_begin(slot_names[p], "%s, NaN goes through", w->name);
         for (int a = 0; a < ALGORITHMS; a++)
             row[a][p] = row_begin(slot_names[p], "%s, %s", w->name, algorithms[a].name);
@@ -326,7 +347,7 @@ static void one_window(slots *v, const window *w)
         make_case(v, &q, w, s[0], s[1], s[2], s[3], s[4]);
         for (int a = 0; a < ALGORITHMS; a++)
             if (fits(w, a))
-                compare(v, &q, a, i < SMALL ? GUARD_PLACES : GUARD_END + 1, row[a], &same);
+                compare(v, &q, a, i < SMALL ? GUARD_PLACES : GUARD_END + 1, row[a], tensor, &same);
         if (i < SMALL && i % 4 == 1)
             nan_case(v, &q, i / 4 % 2 && fits(w, WINOGRAD4) ? WINOGRAD4 : 0, nans);
     }
@@ -334,6 +355,8 @@ static void one_window(slots *v, const window *w)
         for (int a = 0; a < ALGORITHMS; a++)
             if (fits(w, a))
                 slots_end(v, &row[a][p]);
+        if (tensor[p].cases)             /* only where what was chosen rounds */
+            slots_end(v, &tensor[p]);
         slots_end(v, &nans[p]);
     }
     slots_end(v, &same);
@@ -366,40 +389,9 @@ static void choices(slots *v)
     slots_end(v, &r);
 }
 
-static void bias(slots *v)
-{
-    verify_row r = row_begin("bias_bwd", "channels 1..40, pixels 1..289");
-    for (int i = 0; i < 40; i++) {
-        int n = 1 + i % 4, c = 1 + i, hw = (1 + 5 * i % 17) * (1 + 7 * i % 17);
-        slots_case(v, "%d images, %d channels, %d pixels", n, c, hw);
-        size_t count = (size_t)n * (size_t)c * (size_t)hw;
-        double *gy = slots_normals(v, count, 1.0), *start = slots_normals(v, (size_t)c, 1.0);
-        double *scale = i % 2 ? slots_normals(v, (size_t)n, 1.0) : NULL;
-        double *want = slots_zeros(v, (size_t)c), *size = slots_zeros(v, (size_t)c);
-        for (int k = 0; k < c; k++) {
-            want[k] = start[k];
-            size[k] = fabs(start[k]);
-            for (int at = 0; at < n * hw; at++) {
-                double term = (scale ? scale[at / hw] : 1.0) * gy[(at / hw * c + k) * hw + at % hw];
-                want[k] += term;
-                size[k] += fabs(term);
-            }
-        }
-        for (int place = GUARD_END; place < GUARD_PLACES; place++) {
-            slots_place(v, (guard_place)place, 0);
-            float *g = slots_blocked_in(v, n, c, hw, gy), *s = slots_in(v, (size_t)n, sizeof(float), scale);
-            float *gb = slots_inout(v, (size_t)c, sizeof(float), start);
-            GUARDED(&v->guard, v->table->bias_bwd(&v->ctx, n, c, hw, g, s, gb));
-            slots_check(v, &r, CONV_CASE, n * hw + 2, (size_t)c, slots_out(v, (size_t)c, gb), want, size);
-        }
-    }
-    slots_end(v, &r);
-}
-
 void slots_convolutions(slots *v)
 {
     choices(v);
     for (int w = 0; w < WINDOWS; w++)
         one_window(v, &windows[w]);
-    bias(v);
 }
