@@ -14,7 +14,7 @@ static const char usage[] =
     "usage: icd bench [--preset NAME] [--engine NAME] [--only PARTS] [--repeats N] [--json] [--set key=value ...]\n"
     "  --preset NAME   whose net and settings (default demo)\n"
     "  --only PARTS    some of convolutions,algorithms,slots,iteration; default all but algorithms, which is every algorithm\n"
-    "                  at every convolution. ref and ref64 have the iteration alone\n"
+    "                  at every convolution. ref, ref64 and cuda have the iteration alone\n"
     "  --repeats N     iterations to take medians of (default 7)\n"
     "For a kernel table that passes the comparisons of `icd verify` slot by slot (made first, seconds), and for no other: the\n"
     "net's 3x3 convolutions (GFLOP/s counted as direct convolution) and the other slots (GB/s), beside what the machine gave\n"
@@ -25,12 +25,8 @@ enum { MOST_REPEATS = 101 };
 
 typedef struct { double chain, cd, kl, update, all, rss; icd_memory memory; } timing;     /* seconds; MiB */
 
-/* Random images for an iteration of the settings' size. */
-typedef struct { icd_chain chain; icd_losses both, cd; icd_update update; float *out; } iteration;
-
-static icd_status make_iteration(const icd_engine *e, const icd_config *c, icd_arena *a, iteration *it, icd_err *err)
+icd_status bench_iteration_make(const icd_arch *arch, const icd_config *c, icd_arena *a, bench_iteration *it, icd_err *err)
 {
-    const icd_arch *arch = e->arch;
     size_t d = (size_t)arch->c * (size_t)arch->h * (size_t)arch->w, n = (size_t)c->batch, images = 2 * n + (size_t)c->nn_set;
     float *x = icd_arena_alloc(a, images * d, sizeof *x);
     int32_t *labels = icd_arena_alloc(a, n, sizeof *labels);
@@ -61,14 +57,14 @@ static icd_status make_iteration(const icd_engine *e, const icd_config *c, icd_a
 static icd_status measure(icd_engine *e, const icd_config *c, int repeats, timing *t, icd_err *err)
 {
     icd_arena a = { 0 };
-    iteration it;
+    bench_iteration it;
     icd_chain_stats chain_stats;
     icd_loss_stats stats;
     icd_work w = icd_work_settings(c);
     double v[5][MOST_REPEATS], at[5];
     icd_status s = e->memory(e, &w, &t->memory, err);
     if (s == ICD_OK)
-        s = make_iteration(e, c, &a, &it, err);
+        s = bench_iteration_make(e->arch, c, &a, &it, err);
     for (int i = -1; i < repeats && s == ICD_OK; i++) {              /* one to warm up */
         at[0] = cli_seconds();
         s = e->chain(e, &it.chain, it.out, &chain_stats, err);
@@ -202,6 +198,8 @@ static icd_status bench(bench_output *o, icd_engine *e, const icd_config *c, int
     timing t;
     if (fast_engine_is(e->name))
         ICD_TRY(fast_engine_table(e->name, &b, err));
+    if (b && b->device && !(parts & ITERATION))
+        return icd_fail(err, ICD_EINVAL, "bench has a device's iteration alone; `make cuda-check` times its kernels");
     if (o->json) {
         printf("{");
         bench_member(o, "engine");
@@ -216,7 +214,7 @@ static icd_status bench(bench_output *o, icd_engine *e, const icd_config *c, int
         ICD_TRY(measure(e, c, repeats, &t, err));
         print_iteration(o, e, c, &t);
     }
-    if (b && parts & ~ITERATION)
+    if (b && !b->device && parts & ~ITERATION)
         ICD_TRY(kernels(o, b, e, c, parts, err));
     if (o->json)
         printf("}\n");

@@ -21,6 +21,10 @@ bench_threads bench_threads_make(icd_arena *a, int threads, size_t scratch, size
 typedef struct { double gflops, cached, streamed; } bench_peaks;      /* GB/s of a triad: within a core's cache; beyond it */
 enum { BENCH_CACHED = 3 << 18, BENCH_STREAMED = 192 << 20 };          /* bytes: of a thread; of all */
 
+/* An iteration's calls (step, update) at the settings' sizes, on random images; cd: L_CD alone. Memory from a. */
+typedef struct { icd_chain chain; icd_losses both, cd; icd_update update; float *out; } bench_iteration;
+icd_status bench_iteration_make(const icd_arch *arch, const icd_config *c, icd_arena *a, bench_iteration *it, icd_err *err);
+
 /* Printing: a table, or the members of a JSON object. */
 typedef struct { int json, members; } bench_output;
 void bench_member(bench_output *o, const char *name);                 /* , "name": */
