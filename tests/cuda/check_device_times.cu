@@ -1,0 +1,180 @@
+/* check_device_times.cu: the table of check_device.h: one template that stands before every slot, and the device's clock. */
+#include <stdio.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "fast/cuda/slots.h"
+
+extern "C" {
+#include "check_device.h"
+}
+
+namespace CUDA_SIDE {
+namespace {
+
+struct row { long calls; double us; };
+std::map<std::pair<std::string, std::string>, row> rows;
+const fast_backend *table;
+int samples;
+
+/* ---- a call's shape, from its arguments ---- */
+
+void number(std::string &s, long long v) { s += (s.empty() ? "" : " ") + std::to_string(v); }
+void word(std::string &s, const char *w) { s += s.empty() ? w : std::string(" ") + w; }
+void image(std::string &s, int h, int w) { s += " " + std::to_string(h) + "x" + std::to_string(w); }
+
+template <class T> void tell(std::string &, const T &) {}            /* tensors, factors, scratch */
+void tell(std::string &s, const int &v) { number(s, v); }
+void tell(std::string &s, const size_t &v) { number(s, static_cast<long long>(v)); }
+void tell(std::string &s, const fast_act &a) { word(s, a == FAST_SWISH ? "swish" : "lrelu"); }
+void tell(std::string &s, const fast_conv *const &c)
+{
+    number(s, c->ci);
+    s += ">" + std::to_string(c->co);
+    image(s, c->hi, c->wi);
+    s += " k" + std::to_string(c->k) + " s" + std::to_string(c->s) + " p" + std::to_string(c->p) + (c->planar ? " planar" : "");
+}
+void tell(std::string &s, const fast_norm *const &n)
+{
+    number(s, n->c);
+    image(s, n->h, n->w);
+    s += " groups " + std::to_string(n->groups);
+}
+void tell(std::string &s, const fast_attn *const &a)
+{
+    s += " dk " + std::to_string(a->dk) + " dv " + std::to_string(a->dv) + " " + std::to_string(a->sq) + " by "
+         + std::to_string(a->sk);
+}
+void tell(std::string &s, const fast_langevin *const &l)
+{
+    number(s, l->n);
+    number(s, l->d);
+}
+void tell(std::string &s, const fast_nearest *const &e)
+{
+    number(s, e->n);
+    number(s, e->d);
+    s += " of " + std::to_string(e->m);
+}
+void tell(std::string &s, const fast_adam *const &a) { number(s, static_cast<long long>(a->count)); }
+
+/* ---- how long it takes ---- */
+
+/* Microseconds of one of `many` calls in a graph. */
+template <class F> double graph_us(F call, int many, cudaEvent_t from, cudaEvent_t to)
+{
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t exec = nullptr;
+    std::vector<double> us;
+    bool good = cudaStreamBeginCapture(CUDA_(stream), cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+    for (int i = 0; i < many && good; i++)
+        call();
+    good = cudaStreamEndCapture(CUDA_(stream), &graph) == cudaSuccess && good;
+    good = good && cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess;
+    for (int i = -1; i < samples && good; i++) {                     /* one to warm up */
+        float ms = 0;
+        good = cudaEventRecord(from, CUDA_(stream)) == cudaSuccess && cudaGraphLaunch(exec, CUDA_(stream)) == cudaSuccess
+               && cudaEventRecord(to, CUDA_(stream)) == cudaSuccess && cudaEventSynchronize(to) == cudaSuccess
+               && cudaEventElapsedTime(&ms, from, to) == cudaSuccess;
+        if (i >= 0 && good)
+            us.push_back(1e3 * static_cast<double>(ms) / many);
+    }
+    if (exec)
+        good = cudaGraphExecDestroy(exec) == cudaSuccess && good;
+    if (graph)
+        good = cudaGraphDestroy(graph) == cudaSuccess && good;
+    if (!good || us.empty())
+        return -1;
+    std::nth_element(us.begin(), us.begin() + static_cast<long>(us.size() / 2), us.end());
+    return us[us.size() / 2];
+}
+
+/* As many in a graph as take two milliseconds, at most 50; -1: a call failed, and the device's fault() says how. */
+template <class F> double time_of(F call)
+{
+    cudaEvent_t from = nullptr, to = nullptr;
+    double us = -1;
+    if (cudaEventCreate(&from) == cudaSuccess && cudaEventCreate(&to) == cudaSuccess) {
+        us = graph_us(call, 1, from, to);
+        if (us >= 0 && us < 1000)
+            us = graph_us(call, us > 40 ? static_cast<int>(2000 / us) : 50, from, to);
+    }
+    if (from)
+        cudaEventDestroy(from);
+    if (to)
+        cudaEventDestroy(to);
+    return us;
+}
+
+/* ---- before every slot ---- */
+
+template <auto SLOT> struct timed;
+template <class... A, void (*fast_backend::*SLOT)(A...)> struct timed<SLOT> {
+    static const char *name;
+    static void call(A... a)
+    {
+        std::string shape;
+        (tell(shape, a), ...);
+        row &r = rows.insert({{name, shape}, {0, -2}}).first->second;
+        r.calls++;
+        (table->*SLOT)(a...);
+        if (r.us < -1)
+            r.us = time_of([=] { (table->*SLOT)(a...); });
+    }
+};
+template <class... A, void (*fast_backend::*SLOT)(A...)> const char *timed<SLOT>::name;
+
+void nothing(int) {}
+
+}  // namespace
+}  // namespace CUDA_SIDE
+
+using namespace CUDA_SIDE;
+
+extern "C" {
+
+const fast_backend *check_device_timed(const fast_backend *of, int many)
+{
+    static fast_backend t;
+    static fast_device d;
+    table = of;
+    samples = many;
+    rows.clear();
+    t = *of;
+    d = *of->device;
+    d.begin = d.end = nothing;
+    t.device = &d;
+#define SLOT(slot) timed<&fast_backend::slot>::name = #slot; t.slot = timed<&fast_backend::slot>::call;
+    SLOT(weight_std_fwd) SLOT(weight_std_bwd) SLOT(spectral_fwd) SLOT(spectral_bwd)
+    SLOT(conv_pack) SLOT(conv_fwd) SLOT(conv_bwd_x) SLOT(conv_bwd_w) SLOT(bias_bwd)
+    SLOT(norm_swish_fwd) SLOT(norm_swish_bwd) SLOT(norm_swish_tan) SLOT(norm_swish_bwd2)
+    SLOT(class_affine_fwd) SLOT(class_affine_bwd) SLOT(act_fwd) SLOT(act_bwd) SLOT(act_bwd2)
+    SLOT(avgpool_fwd) SLOT(avgpool_bwd) SLOT(maxpool_fwd) SLOT(maxpool_tan) SLOT(maxpool_bwd) SLOT(mean_fwd) SLOT(mean_bwd)
+    SLOT(pack) SLOT(unpack) SLOT(attn_fwd) SLOT(attn_bwd) SLOT(attn_tan) SLOT(attn_bwd2)
+    SLOT(copy) SLOT(zero) SLOT(scale_add) SLOT(mul_add) SLOT(dot) SLOT(loss_weights) SLOT(nearest)
+    SLOT(langevin) SLOT(sum_squares) SLOT(adam)
+#undef SLOT
+    return &t;
+}
+
+void check_device_reset(void)
+{
+    for (auto &r : rows)
+        r.second.calls = 0;
+}
+
+void check_device_print(void)
+{
+    const char *before = "[";
+    for (const auto &r : rows) {
+        printf("%s{\"slot\": \"%s\", \"shape\": \"%s\", \"calls\": %ld, \"us\": %.3f}", before, r.first.first.c_str(),
+               r.first.second.c_str(), r.second.calls, r.second.us);
+        before = ",\n";
+    }
+    printf("]");
+}
+
+}
