@@ -57,7 +57,7 @@ EMULATE_checked   = -O2
 EMULATE_sanitized = $(CU_sanitized)
 LINK_sanitized    = -fsanitize=address,undefined
 
-CUTESTS   := $(patsubst tests/cuda/%.cu,%,$(wildcard tests/cuda/*.cu))
+CUTESTS   := $(patsubst tests/cuda/%.cu,%,$(filter-out tests/cuda/check_%,$(wildcard tests/cuda/*.cu)))
 define per_cuda_build
 EMULATOR_$1 := $(patsubst %.cpp,$(B)/cuda/$1/%.o,$(EMULATOR))
 EMULATOR_$1 := $$(filter-out $(if $(filter checked,$1),,%/hooks.o),$$(EMULATOR_$1))
@@ -96,5 +96,13 @@ cuda-ptx: $(patsubst fast/cuda/%.cu,$(B)/cuda/ptx/%.ptx,$(CUSRC))
 $(B)/cuda/ptx/%.ptx: fast/cuda/%.cu
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -arch=compute_$(firstword $(CUDA_ARCH)) -ptx -o $@ $<
-.PHONY: cuda-emulate-check cuda-nvcc-check cuda-ptxas-check cuda-ptx
+# ---- for who has a GPU: one report to send back; CHECK_ENGINE=cuda-emulated does the same on the CPU, and times nothing ----
+CHECK_ENGINE ?= cuda
+cuda-check:
+	+MAKE="$(MAKE)" python3 -B tests/cuda/check_device.py --engine $(CHECK_ENGINE) --build $(B) --exe $(EXE) $(CHECK)
+$(B)/cuda/check_device: $(B)/tests/cuda/check_device.o $(filter-out $(B)/icd.o,$(CLI)) $(LIB) \
+    $(B)/cuda/$(if $(filter 1,$(CUDA)),device,engine)/tests/cuda/check_device_times.o
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(LIB) $(LIBS)
+
+.PHONY: cuda-check cuda-emulate-check cuda-nvcc-check cuda-ptxas-check cuda-ptx
 .SECONDARY:
