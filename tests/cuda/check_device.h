@@ -12,7 +12,7 @@ const fast_backend *check_device_timed(const fast_backend *of, int samples);
 /* Forget how often slots were called, and not how long they take. */
 void check_device_reset(void);
 
-/* [{"slot": "conv_fwd", "shape": "128 64>64 32x32 k3 s1 p1", "calls": 12, "us": 34.5}, ...] to stdout; us: of one call. */
+/* [{"slot": "conv_fwd", "shape": "128 64x32x32>64x32x32 k3", "calls": 12, "us": 34.5}, ...] to stdout; us: of one call. */
 void check_device_print(void);
 
 #endif

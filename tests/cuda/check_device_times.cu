@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fast/cuda/slots.h"
+#include "tests/cuda/check_shape.h"
 
 extern "C" {
 #include "check_device.h"
@@ -19,47 +20,6 @@ struct row { long calls; double us; };
 std::map<std::pair<std::string, std::string>, row> rows;
 const fast_backend *table;
 int samples;
-
-/* ---- a call's shape, from its arguments ---- */
-
-void number(std::string &s, long long v) { s += (s.empty() ? "" : " ") + std::to_string(v); }
-void word(std::string &s, const char *w) { s += s.empty() ? w : std::string(" ") + w; }
-void image(std::string &s, int h, int w) { s += " " + std::to_string(h) + "x" + std::to_string(w); }
-
-template <class T> void tell(std::string &, const T &) {}            /* tensors, factors, scratch */
-void tell(std::string &s, const int &v) { number(s, v); }
-void tell(std::string &s, const size_t &v) { number(s, static_cast<long long>(v)); }
-void tell(std::string &s, const fast_act &a) { word(s, a == FAST_SWISH ? "swish" : "lrelu"); }
-void tell(std::string &s, const fast_conv *const &c)
-{
-    number(s, c->ci);
-    s += ">" + std::to_string(c->co);
-    image(s, c->hi, c->wi);
-    s += " k" + std::to_string(c->k) + " s" + std::to_string(c->s) + " p" + std::to_string(c->p) + (c->planar ? " planar" : "");
-}
-void tell(std::string &s, const fast_norm *const &n)
-{
-    number(s, n->c);
-    image(s, n->h, n->w);
-    s += " groups " + std::to_string(n->groups);
-}
-void tell(std::string &s, const fast_attn *const &a)
-{
-    s += " dk " + std::to_string(a->dk) + " dv " + std::to_string(a->dv) + " " + std::to_string(a->sq) + " by "
-         + std::to_string(a->sk);
-}
-void tell(std::string &s, const fast_langevin *const &l)
-{
-    number(s, l->n);
-    number(s, l->d);
-}
-void tell(std::string &s, const fast_nearest *const &e)
-{
-    number(s, e->n);
-    number(s, e->d);
-    s += " of " + std::to_string(e->m);
-}
-void tell(std::string &s, const fast_adam *const &a) { number(s, static_cast<long long>(a->count)); }
 
 /* ---- how long it takes ---- */
 
@@ -113,19 +73,16 @@ template <class F> double time_of(F call)
 
 template <auto SLOT> struct timed;
 template <class... A, void (*fast_backend::*SLOT)(A...)> struct timed<SLOT> {
-    static const char *name;
+    static inline const char *name = nullptr;
     static void call(A... a)
     {
-        std::string shape;
-        (tell(shape, a), ...);
-        row &r = rows.insert({{name, shape}, {0, -2}}).first->second;
+        row &r = rows.insert({{name, check_shape(a...)}, {0, -2}}).first->second;
         r.calls++;
         (table->*SLOT)(a...);
         if (r.us < -1)
             r.us = time_of([=] { (table->*SLOT)(a...); });
     }
 };
-template <class... A, void (*fast_backend::*SLOT)(A...)> const char *timed<SLOT>::name;
 
 void nothing(int) {}
 
