@@ -41,6 +41,8 @@ def options():
     p.add_argument("--iterations", type=int, default=5, help="timed; medians")
     p.add_argument("--warmup", type=int, default=1)
     p.add_argument("--plain", action="store_true")
+    p.add_argument("--device", default="cpu", help="cuda: on the GPU (PyTorch 2); peak memory is then the GPU's")
+    p.add_argument("--tf32", action="store_true", help="on the GPU: convolutions and products in TF32")
     p.add_argument("--compile", action="store_true")
     p.add_argument("--serve", action="store_true")
     p.add_argument("--check", action="store_true")
@@ -72,6 +74,10 @@ import torch                                                          # noqa: E4
 import torch.nn.functional as F                                       # noqa: E402
 
 torch.set_num_threads(O.threads)
+if O.device != "cpu":
+    torch.set_default_device(O.device)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = O.tf32
 torch.set_flush_denormal(True)
 quick = not O.plain
 
@@ -298,13 +304,20 @@ class Net:
 compiling = [False]
 
 
+def seconds():
+    """When everything asked for so far is done."""
+    if O.device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Timer:
     """Seconds of each part, by name; a part entered several times is added up."""
     def __init__(self):
-        self.parts, self.last = {}, time.perf_counter()
+        self.parts, self.last = {}, seconds()
 
     def stop(self, name):
-        now = time.perf_counter()
+        now = seconds()
         self.parts[name] = self.parts.get(name, 0) + now - self.last
         self.last = now
 
@@ -415,7 +428,7 @@ class Work:
     def iteration(self, steps, kl, backprop_all):
         """Seconds: chain (K - 1 steps where the K-th is counted in kl), cd, kl, update, iteration."""
         n = min(self.o.kl_n or self.o.batch, self.o.batch)
-        begin, timer = time.perf_counter(), Timer()
+        begin, timer = seconds(), Timer()
         negatives, graph = self.chain(steps, kl, backprop_all, n, timer)
         self.contrastive(negatives)
         timer.stop("cd")
@@ -425,7 +438,7 @@ class Work:
         del graph
         self.update()
         timer.stop("update")
-        timer.parts["iteration"] = time.perf_counter() - begin
+        timer.parts["iteration"] = seconds() - begin
         return timer.parts
 
 
@@ -444,7 +457,8 @@ def milliseconds(o, parts, steps, kl, backprop_all):
 
 
 def about(o, work):
-    return {"torch": torch.__version__, "net": o.net, "filters": o.filters, "batch": o.batch, "kl_n": o.kl_n or o.batch,
+    return {"torch": torch.__version__, "device": o.device, "tf32": o.tf32, "net": o.net, "filters": o.filters,
+            "batch": o.batch, "kl_n": o.kl_n or o.batch,
             "threads": torch.get_num_threads(), "arrangement": "plain" if o.plain else "compile" if o.compile else "quick",
             "parameters": sum(p.numel() for p in work.net.parameters)}
 
@@ -453,6 +467,8 @@ def answer(o, work, steps, kl, backprop_all, iterations):
     rows = [milliseconds(o, work.iteration(steps, kl, backprop_all), steps, kl, backprop_all) for _ in range(iterations)]
     ms = {k: rows[0][k] and round(statistics.median(r[k] for r in rows), 3) for k in rows[0]}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if o.device != "cpu":
+        peak = torch.cuda.max_memory_allocated() / 2 ** 20
     return dict(about(o, work), steps=steps, kl=kl, backprop_all=backprop_all, ms=ms, peak_rss_mib=round(peak, 1))
 
 
