@@ -3,7 +3,7 @@
 
 namespace CUDA_SIDE {
 
-enum : int { THREADS = 128, STAGES = 4, CHANNELS = 64, SHARED_MOST = 96 * 1024, PACK_TAPS = 9 };
+enum : int { THREADS = 128, STAGES = 4, CHANNELS = 64, PACK_TAPS = 9 };
 enum : int { SMALL = 6, MIDDLE, LARGE };          /* tiles of 2^6, 2^7, 2^8 pixels */
 
 /* Words of 16 x 16 weights in the order of fragments, and of 16 rounded channels of a pixel. */

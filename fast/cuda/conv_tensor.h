@@ -8,6 +8,7 @@ namespace CUDA_SIDE {
 
 enum : int { TF32, BF16 };
 enum : int { LOG_TALLEST = 6 };                  /* rows of a patch fit in 8 bits */
+enum : int { SHARED_MOST = 96 * 1024 };          /* bytes of dynamic shared memory that every device from sm_80 on has */
 
 /* `images` x 2^log_rows x 2^log_columns pixels of the output; the patch of the input under the taps that one copy serves. */
 struct tile_shape {

@@ -10,7 +10,7 @@ struct weights_shape {
     fast_conv c;
     tile_shape tile;
     int n, blocks_in, blocks_out, in_tiles, splits, per, most;          /* most: splits that scratch is asked for */
-    int whole;               /* 1: 3x3 stride 1, a patch serves all nine taps; 0: one tap a block */
+    int whole;               /* 1: 3x3 stride 1, a patch serves all nine taps; 0: one tap a block, a patch is a tile */
     int crossed;             /* 1: a tile's rows in the order 0, 2, 1, 3 */
 };
 
@@ -226,8 +226,10 @@ static weights_shape shape_of(int n, const fast_conv &c)
     g.c = c;
     g.n = n;
     g.whole = c.k == TAPS && c.s == 1;
-    int taps = g.whole ? TAPS : 1;
-    g.tile = tile_of(LOG_PIXELS, 3, n, c.ho, c.wo, taps, taps);
+    g.tile = tile_of(LOG_PIXELS, 3, n, c.ho, c.wo, TAPS, TAPS);
+    g.whole = g.whole && weights_shared(g.tile) <= SHARED_MOST;         /* tiny images are mostly halo */
+    if (!g.whole)
+        g.tile = tile_of(LOG_PIXELS, 3, n, c.ho, c.wo, 1, 1);
     g.crossed = g.tile.log_columns == 2 && g.tile.log_rows >= 2 && g.tile.patch_columns % 8 != 4;
     g.blocks_in = fast_blocks(c.ci);
     g.blocks_out = fast_blocks(c.co);
@@ -245,7 +247,7 @@ static weights_shape shape_of(int n, const fast_conv &c)
 #define LAUNCH_WEIGHTS(kind, groups, per)                                                                                   \
     do {                                                                                                                    \
         cudaFuncSetAttribute(conv_tensor_weights<kind, groups, per>, cudaFuncAttributeMaxDynamicSharedMemorySize,           \
-                             static_cast<int>(bytes));                                                                      \
+                             SHARED_MOST);                                                                                  \
         LAUNCH((conv_tensor_weights<kind, groups, per>), grid, 128 * groups, bytes, CUDA_(stream), g, x, gy, scale, partial);\
     } while (0)
 
