@@ -133,7 +133,9 @@ static void langevin(const bench_call *k)
 
 static void nearest(const bench_call *k)
 {
-    k->b->nearest(k->ctx, k->n, PIXELS, k->t[0], NEIGHBOURS, k->neighbours, k->ints, k->doubles);
+    fast_nearest e = { .n = k->n, .d = PIXELS, .m = NEIGHBOURS, .x = k->t[0], .X = k->neighbours, .g = k->t[1], .w_opt = 1,
+                       .w_ent = 0.3f, .index = k->ints, .square = k->doubles, .v = k->t[2] };
+    k->b->nearest(k->ctx, &e);
 }
 
 static void sum_squares(const bench_call *k) { k->b->sum_squares(k->ctx, all(k), k->t[0], k->t[1], k->doubles); }
@@ -178,7 +180,7 @@ static const bench_slot slots[] = {
     { "attn_bwd", 128, 1, 64, 16, 7, 0, 0, ATTENTION(3, 2), attention_bwd },
     { "attn_tan", 128, 1, 64, 16, 7, 0, 0, ATTENTION(3, 2), attention_tan },
     { "attn_bwd2", 128, 1, 64, 16, 10, 0, 0, ATTENTION(7, 5), attention_bwd2 },
-    { "nearest", 1, 28, 28, 0, 1, 0, 0, (double)PIXELS * NEIGHBOURS, nearest },
+    { "nearest", 1, 28, 28, 0, 3, 0, 0, (double)PIXELS * NEIGHBOURS, nearest },
 };
 
 /* ---- running them ---- */

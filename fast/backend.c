@@ -69,8 +69,8 @@ const char *fast_backend_missing(const fast_backend *b)
     NEED(avgpool_fwd) NEED(avgpool_bwd) NEED(maxpool_fwd) NEED(maxpool_tan) NEED(maxpool_bwd) NEED(mean_fwd) NEED(mean_bwd)
     NEED(pack) NEED(unpack)
     NEED(attn_scratch) NEED(attn_fwd) NEED(attn_bwd) NEED(attn_tan) NEED(attn_bwd2)
-    NEED(copy) NEED(zero) NEED(scale_add) NEED(mul_add) NEED(dot) NEED(loss_weights) NEED(nearest) NEED(kl_cotangent)
-    NEED(langevin) NEED(sum_squares) NEED(adam)
+    NEED(copy) NEED(zero) NEED(scale_add) NEED(mul_add) NEED(dot) NEED(loss_weights) NEED(langevin)
+    NEED(nearest) NEED(sum_squares) NEED(adam)
 #undef NEED
     return NULL;
 }

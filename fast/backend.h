@@ -33,9 +33,8 @@ static inline int fast_blocks(int c) { return (c + FAST_LANES - 1) / FAST_LANES;
 /* Floats of one image of a blocked tensor. */
 static inline size_t fast_blocked(int c, int h, int w) { return (size_t)fast_blocks(c) * (size_t)h * (size_t)w * FAST_LANES; }
 
-/* One thread's work: `scratch` is what a slot may scribble in, as many bytes as the table's `scratch` and the largest answer of its
- * *_scratch functions, whichever is more,
- * 64-byte aligned; its contents are lost between calls. */
+/* One thread's work: `scratch` is what a slot may scribble in, as many bytes as the table's `scratch` or the largest answer of
+ * its *_scratch functions, whichever is more, 64-byte aligned; its contents are lost between calls. */
 typedef struct { void *scratch; size_t bytes; } fast_ctx;
 
 /* ---- convolution; a dense layer is a 1x1 convolution of a 1x1 image ----                                [ICD:table5] */
@@ -72,12 +71,12 @@ typedef struct { float *d; float *stats; } fast_norm_saved;
 typedef enum { FAST_SWISH, FAST_LRELU } fast_act;
 
 /* ---- o = softmax over keys (q . k) v: per image, (sq) queries and (sk) keys of dk channels, values of dv ----
- * q (n,dk,sq), k (n,dk,sk), v (n,dv,sk), o (n,dv,sq), all blocked with w = sq or sk, h = 1.      [ICD:table5.attn] [ANA:nets] */
+ * q (n,dk,sq), k (n,dk,sk), v (n,dv,sk), o (n,dv,sq), all blocked with w = sq or sk, h = 1.     [ICD:table5.attn] [ANA:nets] */
 typedef struct { int dk, dv, sq, sk; } fast_attn;
 
 /* ---- one Langevin move of n chains of d pixels (planar) in one pass ----                       [ICD:alg1.10] [GL:1]
  * out = x - step_size g + noise z, then with clamp to [0,1], in this order of operations, in float.
- * z of image i, pixel j is (float)normals[i*d + j], or the draw icd_normal((seed, iteration, purpose, sample + i), first + j). */
+ * z of image i, pixel j is (float)normals[i*d + j], or the draw icd_normal((seed, iteration, purpose, sample + i), first+j). */
 typedef struct {
     int n, d;
     const float *x;          /* out may be x */
@@ -93,6 +92,21 @@ typedef struct {
     int *finite;             /* (n) or NULL: set to 0 if a pixel of out is not finite, else left alone */
 } fast_langevin;
 
+/* ---- nearest neighbour entropy: the search and the cotangent of the last state in one pass ----           [ICD:6] [ICD:8]
+ * For each x the nearest of X: index, ties to the lowest, and the squared distance: both exactly those of sum over pixels in
+ * order of ((double)x - X)^2, accumulated in double. A distance that is NaN is never the smallest; where none is smaller than
+ * infinity: index 0, INFINITY. Then v = inside (w_opt g - w_ent (x - X[index])/square); square <= 1e-12: no second term. */
+typedef struct {
+    int n, d, m;             /* d at most 1 << 20; m 0: no second term, and index and square are left alone */
+    const float *x, *X;      /* (n,d), (m,d) */
+    const float *g;          /* (n,d) */
+    const float *inside;     /* (n,d) or NULL: 1 */
+    float w_opt, w_ent;
+    int32_t *index;          /* (n) */
+    double *square;          /* (n) */
+    float *v;                /* (n,d) */
+} fast_nearest;
+
 /* ---- Adam with clipping by the norm of the whole gradient, then the EMA, in one pass ----     [ICD:alg1.17] [ICD:3.1]
  * g = clip (cd + kl), clip = grad_clip/sqrt(square) where grad_clip > 0 and that is below 1, else 1;
  * m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; theta -= lr (m/c1)/(sqrt(v/c2) + eps);
@@ -106,7 +120,7 @@ typedef struct {
     double grad_clip, lr, beta1, beta2, c1, c2, eps, decay;
 } fast_adam;
 
-/* ---- where a table's tensors lie, if not in the host's memory; ctx->scratch and every pointer that a slot gets then lie there,
+/* ---- where a table's tensors lie, if not in the host's memory; ctx->scratch and every pointer that a slot gets lie there,
  * save structs that are passed whole and loss_weights' list of scales. Slots may return before they are done. One host thread
  * calls them, and puts, gets and slots take effect in the order of the calls. ---- */
 typedef struct {
@@ -156,7 +170,8 @@ struct fast_backend {
     void (*conv_fwd)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *packed, const float *bias,
                      const float *add, float *y);
     /* gx = wT * gy + add. add: like gx or NULL, may be gx. */
-    void (*conv_bwd_x)(fast_ctx *, int n, const fast_conv *c, const float *gy, const float *packed, const float *add, float *gx);
+    void (*conv_bwd_x)(fast_ctx *, int n, const fast_conv *c, const float *gy, const float *packed, const float *add,
+                       float *gx);
     /* gw (co,ci,k,k) += sum over images and pixels scale gy x. */
     void (*conv_bwd_w)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *gy, const float *scale, float *gw);
     /* gb (c) += sum over images and pixels of scale gy. */
@@ -201,7 +216,7 @@ struct fast_backend {
 
     /* -- pools. lanes: 16 for a blocked tensor (images = n times blocks), 1 for a planar one (images = n times c) -- */
 
-    /* y (images, (h+1)/2, (w+1)/2, lanes): average over 3x3, stride 2, padding 1 counted as zeros.  [ICD:2.4] [ICD:table5.down] */
+    /* y (images, (h+1)/2, (w+1)/2, lanes): average over 3x3, stride 2, padding 1 counted as 0. [ICD:2.4] [ICD:table5.down] */
     void (*avgpool_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y);
     void (*avgpool_bwd)(fast_ctx *, int images, int h, int w, int lanes, const float *gy, float *gx);
     /* y (images, h/2, w/2, lanes): largest of 2x2, ties to the first in row order, a NaN before any number. which: 0..3, the
@@ -250,20 +265,10 @@ struct fast_backend {
     void (*loss_weights)(fast_ctx *, int n, int scales, const float *const *y, int together, float c0, float c1, float *energy,
                          float *weight);
 
-    /* -- nearest neighbour entropy -- */
-
-    /* For each x (n,d) the nearest of X (m,d), m > 0, d at most 1 << 20: index, ties to the lowest, and the squared distance:
-     * both exactly those of sum over pixels in order of ((double)x - X)^2, accumulated in double. A distance that is NaN is
-     * never the smallest; where none is smaller than infinity: index 0, INFINITY.                                  [ICD:8] */
-    void (*nearest)(fast_ctx *, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square);
-    /* v = inside (w_opt g - w_ent (x - X[index])/square), (n,d): the cotangent of the last state; square[i] <= 1e-12: its
-     * second term is 0. inside NULL: 1; index NULL: no second term.                                        [ICD:6] [ICD:8] */
-    void (*kl_cotangent)(fast_ctx *, int n, int d, float w_opt, const float *g, float w_ent, const float *x, const float *X,
-                         const int32_t *index, const double *square, const float *inside, float *v);
-
-    /* -- chain and update -- */
+    /* -- chain, entropy, update -- */
 
     void (*langevin)(fast_ctx *, const fast_langevin *l);
+    void (*nearest)(fast_ctx *, const fast_nearest *e);
     /* *out = sum (a + b)^2, in double; b NULL: 0. */
     void (*sum_squares)(fast_ctx *, size_t count, const float *a, const float *b, double *out);
     void (*adam)(fast_ctx *, const fast_adam *a);

@@ -162,16 +162,18 @@ static void through_chain(fast_part *p, const int32_t *labels)
     }
 }
 
-/* dL/dx_K = C_K (w_opt grad E(x_K) - w_ent (x_K - nn)/|x_K - nn|^2), each 1/kl_batch.                    [ICD:6] [ICD:8] */
-static void last_cotangent(fast_part *p, double w_opt, double w_ent, const float *g)
+/* dL/dx_K = C_K (w_opt grad E(x_K) - w_ent (x_K - nn)/|x_K - nn|^2), each 1/kl_batch, nn the nearest of the first
+ * `neighbours`; 0: without it.                                                                          [ICD:6] [ICD:8] */
+static void last_cotangent(fast_part *p, double w_opt, double w_ent, int neighbours, const float *g)
 {
     fast_worker *w = p->worker;
     fast_run *r = &w->run;
     const icd_losses *l = p->losses;
-    const int32_t *index = l->n_neighbours > 0 ? p->nn_index + p->first : NULL;
-    r->plan->backend->kl_cotangent(&r->ctx, r->n, (int)pixels(r), (float)(w_opt / l->kl_batch), g,
-                                   (float)(w_ent / l->kl_batch), state_row(p, p->chain->steps), l->neighbours, index,
-                                   p->nn_square + p->first, w->inside, w->a);
+    fast_nearest e = { .n = r->n, .d = (int)pixels(r), .m = neighbours, .x = state_row(p, p->chain->steps), .X = l->neighbours,
+                       .g = g, .inside = w->inside, .w_opt = (float)(w_opt / l->kl_batch),
+                       .w_ent = (float)(w_ent / l->kl_batch), .index = p->nn_index + p->first,
+                       .square = p->nn_square + p->first, .v = w->a };
+    r->plan->backend->nearest(&r->ctx, &e);
 }
 
 static void kl(fast_part *p, int images, const int32_t *labels)
@@ -181,12 +183,10 @@ static void kl(fast_part *p, int images, const int32_t *labels)
     const icd_losses *l = p->losses;
     double share = l->scale_mean ? 1.0 / r->plan->arch->n_scales : 1.0;
     r->n = images;
-    if (images && l->n_neighbours > 0)
-        r->plan->backend->nearest(&r->ctx, r->n, (int)pixels(r), state_row(p, p->chain->steps), l->n_neighbours, l->neighbours,
-                                  p->nn_index + p->first, p->nn_square + p->first);
     if (!l->apart) {
         if (images) {
-            last_cotangent(p, l->kl_sign * l->w_opt * share, l->kl_sign * l->w_ent, fast_adjoint(r, 0, 1));
+            last_cotangent(p, l->kl_sign * l->w_opt * share, l->kl_sign * l->w_ent, l->n_neighbours,
+                           fast_adjoint(r, 0, 1));
             through_chain(p, labels);
         }
         give(p, ICD_GRAD_KL);
@@ -195,14 +195,14 @@ static void kl(fast_part *p, int images, const int32_t *labels)
     if (images) {
         /* grad_x E(x_K), which the first of the two ways back overwrites */
         copy(r, (size_t)r->n * pixels(r), fast_adjoint(r, 0, 1), w->g);
-        last_cotangent(p, share, 0, w->g);
+        last_cotangent(p, share, 0, 0, w->g);
         through_chain(p, labels);
     }
     give(p, ICD_GRAD_OPT);
     if (images && l->n_neighbours > 0) {
         if (l->backprop_steps > 1)
             langevin_step(p, p->chain->steps, state_row(p, p->chain->steps - 1), 1, 0);
-        last_cotangent(p, 0, 1, w->g);
+        last_cotangent(p, 0, 1, l->n_neighbours, w->g);
         through_chain(p, labels);
     }
     give(p, ICD_GRAD_ENT);

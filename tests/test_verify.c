@@ -189,12 +189,14 @@ static void in_float(fast_ctx *x, int n, size_t count, const float *a, const flo
         for (size_t j = 0; j < count; j++)
             *out += (scale ? scale[i] : 1.0f) * a[(size_t)i * count + j] * b[(size_t)i * count + j];
 }
-static void last_of_ties(fast_ctx *x, int n, int d, const float *a, int m, const float *X, int32_t *index, double *square)
+static void last_of_ties(fast_ctx *x, const fast_nearest *e)
 {
-    sound->nearest(x, n, d, a, m, X, index, square);
-    for (int i = 0; i < n; i++)
-        if (index[i] + 1 < m && memcmp(X + index[i] * d, X + (index[i] + 1) * d, (size_t)d * sizeof *X) == 0)
-            index[i]++;
+    sound->nearest(x, e);
+    for (int i = 0; i < e->n && e->m > 0; i++) {
+        const float *X = e->X + e->index[i] * e->d;
+        if (e->index[i] + 1 < e->m && memcmp(X, X + e->d, (size_t)e->d * sizeof *X) == 0)
+            e->index[i]++;
+    }
 }
 static void by_address(fast_ctx *x, int n, const fast_norm *s, const float *from, const float *gain,
                        const fast_norm_saved *saved, const float *x_t, const float *add, float *y)

@@ -73,26 +73,23 @@ static void distances(int images, int neighbours, int d, const float *x, const f
     }
 }
 
-void CPU_(nearest)(fast_ctx *ctx, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square)
+/* Images i0 .. i0+images-1: index, square. */
+static void search(const fast_nearest *e, int i0, int images, tile *t)
 {
-    (void)ctx;
-    tile t = { { { 0 } }, { { 0 } }, { { 0 } } };       /* what a part tile leaves unused is computed, and not looked at */
-    for (int i0 = 0; i0 < n; i0 += IMAGES) {
-        int images = n - i0 < IMAGES ? n - i0 : IMAGES;
-        for (int i = i0; i < i0 + images; i++) {
-            index[i] = 0;
-            square[i] = INFINITY;
-        }
-        for (int j0 = 0; j0 < m; j0 += NEIGHBOURS) {
-            int neighbours = m - j0 < NEIGHBOURS ? m - j0 : NEIGHBOURS;
-            distances(images, neighbours, d, x + (size_t)i0 * (size_t)d, X + (size_t)j0 * (size_t)d, &t);
-            for (int i = 0; i < images; i++)
-                for (int j = 0; j < neighbours; j++)
-                    if (t.sum[i][j] < square[i0 + i]) {
-                        square[i0 + i] = t.sum[i][j];
-                        index[i0 + i] = j0 + j;
-                    }
-        }
+    size_t d = (size_t)e->d;
+    for (int i = i0; i < i0 + images; i++) {
+        e->index[i] = 0;
+        e->square[i] = INFINITY;
+    }
+    for (int j0 = 0; j0 < e->m; j0 += NEIGHBOURS) {
+        int neighbours = e->m - j0 < NEIGHBOURS ? e->m - j0 : NEIGHBOURS;
+        distances(images, neighbours, e->d, e->x + (size_t)i0 * d, e->X + (size_t)j0 * d, t);
+        for (int i = 0; i < images; i++)
+            for (int j = 0; j < neighbours; j++)
+                if (t->sum[i][j] < e->square[i0 + i]) {
+                    e->square[i0 + i] = t->sum[i][j];
+                    e->index[i0 + i] = j0 + j;
+                }
     }
 }
 
@@ -106,20 +103,30 @@ V_INLINE void cotangent(int count, vec attract, const float *g, vec repel, const
     v_put(v, count, inside ? v_mul(v_get(inside, count), a) : a);
 }
 
-void CPU_(kl_cotangent)(fast_ctx *ctx, int n, int d, float w_opt, const float *g, float w_ent, const float *x, const float *X,
-                        const int32_t *index, const double *square, const float *inside, float *v)
+static void cotangent_of(const fast_nearest *e, int i)
+{
+    size_t at = (size_t)i * (size_t)e->d;
+    int repelled = e->m > 0 && !(e->square[i] <= 1e-12), j = 0;
+    const float *nearest = repelled ? e->X + (size_t)e->index[i] * (size_t)e->d : NULL;
+    const float *g = e->g + at, *x = e->x + at, *inside = e->inside ? e->inside + at : NULL;
+    vec attract = v_set1(e->w_opt), repel = v_set1(repelled ? (float)(e->w_ent / e->square[i]) : 0.0f);
+    for (; j + V_LANES <= e->d; j += V_LANES)
+        cotangent(V_LANES, attract, g + j, repel, x + j, nearest ? nearest + j : NULL, inside ? inside + j : NULL,
+                  e->v + at + j);
+    if (j < e->d)
+        cotangent(e->d - j, attract, g + j, repel, x + j, nearest ? nearest + j : NULL, inside ? inside + j : NULL,
+                  e->v + at + j);
+}
+
+void CPU_(nearest)(fast_ctx *ctx, const fast_nearest *e)
 {
     (void)ctx;
-    for (int i = 0; i < n; i++) {
-        size_t at = (size_t)i * (size_t)d;
-        int repelled = index && !(square[i] <= 1e-12), j = 0;
-        const float *nearest = repelled ? X + (size_t)index[i] * (size_t)d : NULL;
-        vec attract = v_set1(w_opt), repel = v_set1(repelled ? (float)(w_ent / square[i]) : 0.0f);
-        for (; j + V_LANES <= d; j += V_LANES)
-            cotangent(V_LANES, attract, g + at + j, repel, x + at + j, nearest ? nearest + j : NULL,
-                      inside ? inside + at + j : NULL, v + at + j);
-        if (j < d)
-            cotangent(d - j, attract, g + at + j, repel, x + at + j, nearest ? nearest + j : NULL,
-                      inside ? inside + at + j : NULL, v + at + j);
+    tile t = { { { 0 } }, { { 0 } }, { { 0 } } };       /* what a part tile leaves unused is computed, and not looked at */
+    for (int i0 = 0; i0 < e->n; i0 += IMAGES) {
+        int images = e->n - i0 < IMAGES ? e->n - i0 : IMAGES;
+        if (e->m > 0)
+            search(e, i0, images, &t);
+        for (int i = i0; i < i0 + images; i++)
+            cotangent_of(e, i);
     }
 }

@@ -53,9 +53,7 @@ void CPU_(attn_bwd2)(fast_ctx *, int n, const fast_attn *s, const float *q, cons
                      float *hk, float *hv);
 
 /* nearest.c */
-void CPU_(nearest)(fast_ctx *, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square);
-void CPU_(kl_cotangent)(fast_ctx *, int n, int d, float w_opt, const float *g, float w_ent, const float *x, const float *X,
-                        const int32_t *index, const double *square, const float *inside, float *v);
+void CPU_(nearest)(fast_ctx *, const fast_nearest *e);
 
 /* langevin.c */
 void CPU_(langevin)(fast_ctx *, const fast_langevin *l);

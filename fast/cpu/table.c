@@ -40,6 +40,5 @@ const fast_backend TABLE = {
     .attn_bwd2 = CPU_(attn_bwd2),
     .copy = portable_copy, .zero = portable_zero,
     .scale_add = CPU_(scale_add), .mul_add = CPU_(mul_add), .dot = CPU_(dot), .loss_weights = portable_loss_weights,
-    .nearest = CPU_(nearest), .kl_cotangent = CPU_(kl_cotangent), .langevin = CPU_(langevin),
-    .sum_squares = CPU_(sum_squares), .adam = CPU_(adam)
+    .langevin = CPU_(langevin), .nearest = CPU_(nearest), .sum_squares = CPU_(sum_squares), .adam = CPU_(adam)
 };

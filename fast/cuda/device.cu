@@ -6,6 +6,7 @@
 
 extern "C" {
 cudaStream_t CUDA_(stream) = nullptr;
+unsigned *CUDA_(tickets) = nullptr;
 }
 
 namespace CUDA_SIDE {
@@ -24,8 +25,11 @@ static void check(cudaError_t e, const char *call)
 
 static int start()
 {
-    if (!CUDA_(stream))
+    if (!CUDA_(stream)) {
         CHECKED(cudaStreamCreateWithFlags(&CUDA_(stream), cudaStreamNonBlocking));
+        CHECKED(cudaMalloc(&CUDA_(tickets), CUDA_TICKETS * sizeof(unsigned)));
+        CHECKED(cudaMemsetAsync(CUDA_(tickets), 0, CUDA_TICKETS * sizeof(unsigned), CUDA_(stream)));
+    }
     return CUDA_(stream) != nullptr;
 }
 

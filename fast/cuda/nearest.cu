@@ -1,21 +1,27 @@
-// nearest.cu: the nearest neighbour, to the last bit, and the cotangent of the last state.                          [ICD:8]
+// nearest.cu: the nearest neighbour, to the last bit, and the cotangent of the last state, in one launch.    [ICD:6] [ICD:8]
 //
-// One launch, one block an image x: distances, running minimum and index. Thread t owns neighbours t, t + 256, ... and walks
-// their pixels in order, in double, so that the sum is the one that the contract asks for. The plain way is quick enough:
-// 128 images x 1000 neighbours x 3072 pixels are 1.2e9 operations in double (0.1 ms on an H100, 0.3 on an A100), and as
-// many bytes from the second-level cache (128 times 12 MB: 0.3 ms); an iteration of 40 steps takes hundreds.
-//
-// Rows of X lie apart, so PIXELS of each of 256 neighbours go through shared memory; the next chunk is on its way in
-// registers while this one is summed, one barrier a chunk:
-//     tile[2]:  neighbour 0: 16 pixels, 1 of padding | neighbour 1: ... | ... | neighbour 255
-// Reading, lane t is at 17 t: 32 banks. Writing, a half warp has 16 pixels of one neighbour, the other half those of the one
-// 16 further, 17 * 16 = 16 banks on: 32 banks. In global memory each half is 64 bytes in a row.
+// A pair's distance is one sum in double over its pixels in order, so a thread has a pair, and a block 4 images by the 32
+// neighbours of a tile; the tiles are shared out to `splits` blocks:
+//          tile 0 | tile 1 | tile 2 | ...          lane = neighbour of the tile, its running minimum in registers
+//   warp 0                                         image 0 of the block
+//   ...    split 0  split 1  split 2 .. split 0    (tile % splits)
+//   warp 3                                         image 3
+// Shared memory holds two chunks of 64 pixels: X[2][32][65] as floats, rows one apart in their banks, so that 32 lanes read
+// 32 banks; x[2][4][64] as doubles, which a warp reads as one. While a chunk is summed, the next is on its way to registers,
+// 16 + 2 floats a thread, a warp's load 128 bytes in a row; it is put into the other half, and one barrier ends the chunk.
+// Beyond d both are 0, which adds nothing.
+// The lanes' minima meet by shuffles, ties to the lower index, and wait in scratch, [image][split]; the last of an image's
+// blocks to arrive takes the nearest over the splits (a minimum: whoever is last) and writes index, square and the cotangent,
+// a warp an image.
+// Bytes: 128 images, 100 neighbours of 3072 pixels: 32 x 1.2 MB of X from the second-level cache, 13 us on an H100.
 #include "fast/cuda/reduce.h"
 #include "fast/cuda/slots.h"
 
 namespace CUDA_SIDE {
 
-enum { THREADS = 256, WARPS = THREADS / 32, PIXELS = 16, STRIDE = PIXELS + 1 };
+enum { IMAGES = 4, NEIGHBOURS = 32, PIXELS = 64, STRIDE = PIXELS + 1, THREADS = 32 * IMAGES, BLOCKS = 512 };
+static_assert(BLOCKS / 2 <= CUDA_TICKETS, "one for each group of images whose neighbours are split");
+static_assert(BLOCKS * IMAGES * (sizeof(double) + sizeof(int)) <= CUDA_SCRATCH, "the splits' candidates");
 
 struct candidate { double square; int index; };
 
@@ -25,122 +31,131 @@ __device__ inline candidate nearer(candidate a, candidate b)
     return b.square < a.square || (b.square == a.square && b.index < a.index) ? b : a;
 }
 
-// What a thread copies of a tile: one pixel of 16 neighbours, and perhaps one of x.
-__device__ inline int tile_pixel() { return static_cast<int>(threadIdx.x) % PIXELS; }
-__device__ inline int tile_row(int i)
+// The nearest of the warp's, in every lane.
+__device__ inline candidate warp_nearest(candidate c)
 {
-    int t = static_cast<int>(threadIdx.x);
-    return t / 32 + 8 * (i % 2) + 16 * (t / 16 % 2) + 32 * (i / 2);
-}
-
-struct chunk { float X[PIXELS], x; };
-
-__device__ inline void fetch(chunk &c, int d, const float *x, int neighbours, const float *X, int from)
-{
-    int pixel = from + tile_pixel();
-#pragma unroll
-    for (int i = 0; i < PIXELS; i++)
-        c.X[i] = pixel < d && tile_row(i) < neighbours
-                     ? X[static_cast<size_t>(tile_row(i)) * static_cast<size_t>(d) + static_cast<size_t>(pixel)] : 0.0f;
-    c.x = pixel < d && threadIdx.x < PIXELS ? x[pixel] : 0.0f;
-}
-
-__device__ inline void put(const chunk &c, float *tile, double *x)
-{
-#pragma unroll
-    for (int i = 0; i < PIXELS; i++)
-        tile[tile_row(i) * STRIDE + tile_pixel()] = c.X[i];
-    if (threadIdx.x < PIXELS)
-        x[threadIdx.x] = static_cast<double>(c.x);
-}
-
-__global__ void __launch_bounds__(THREADS, 2)
-nearest_of(int d, const float *x, int m, const float *X, int32_t *index, double *square)
-{
-    SHARED(float, tile, [2][THREADS * STRIDE]);
-    SHARED(double, pixels, [2][PIXELS]);
-    SHARED(double, squares, [WARPS]);
-    SHARED(int, indices, [WARPS]);
-    x += static_cast<size_t>(blockIdx.x) * static_cast<size_t>(d);
-    candidate best = {static_cast<double>(INFINITY), 0};
-    for (int base = 0; base < m; base += THREADS) {
-        const float *some = X + static_cast<size_t>(base) * static_cast<size_t>(d);
-        int mine = base + static_cast<int>(threadIdx.x);
-        double sum = 0;
-        chunk next;
-        fetch(next, d, x, m - base, some, 0);
-        put(next, tile[0], pixels[0]);
-        __syncthreads();
-        for (int from = 0, now = 0; from < d; from += PIXELS, now ^= 1) {
-            if (from + PIXELS < d)
-                fetch(next, d, x, m - base, some, from + PIXELS);
-            int count = d - from < PIXELS ? d - from : PIXELS;
-            for (int p = 0; p < count && mine < m; p++) {
-                double e = static_cast<double>(tile[now][static_cast<int>(threadIdx.x) * STRIDE + p]) - pixels[now][p];
-                sum += e * e;
-            }
-            FLOPS(2 * 3 * count);            // one in double as two
-            if (from + PIXELS < d)
-                put(next, tile[now ^ 1], pixels[now ^ 1]);
-            __syncthreads();
-        }
-        if (mine < m && sum < best.square)
-            best = {sum, mine};
-    }
 #pragma unroll
     for (int by = 16; by > 0; by /= 2)
-        best = nearer(best, {__shfl_xor_sync(WARP, best.square, by), __shfl_xor_sync(WARP, best.index, by)});
-    if (warp_lane() == 0) {
-        squares[threadIdx.x / 32] = best.square;
-        indices[threadIdx.x / 32] = best.index;
-    }
-    __syncthreads();
-    if (threadIdx.x > 0)
-        return;
-    for (int w = 1; w < WARPS; w++)
-        best = nearer(best, {squares[w], indices[w]});
-    index[blockIdx.x] = best.index;
-    square[blockIdx.x] = best.square;
+        c = nearer(c, {__shfl_xor_sync(WARP, c.square, by), __shfl_xor_sync(WARP, c.index, by)});
+    return c;
 }
 
-// A block: SPAN pixels of an image.
-enum { SPAN = 4 * THREADS };
+// What a thread copies of a chunk: pixel t % 64 of every second row from t / 64.
+enum { ROWS = THREADS / PIXELS, OF_X = NEIGHBOURS / ROWS, OF_IMAGES = IMAGES / ROWS };
+struct chunk { float X[OF_X], x[OF_IMAGES]; };
+
+__device__ inline int chunk_row() { return static_cast<int>(threadIdx.x) / PIXELS; }
+__device__ inline int chunk_pixel() { return static_cast<int>(threadIdx.x) % PIXELS; }
+
+// `rows` rows of d pixels, of which those from pixel `from` on: to[i] gets that of row chunk_row() + i ROWS, or 0.
+template <int COUNT> __device__ inline void fetch(float (&to)[COUNT], int d, int rows, const float *a, int from)
+{
+    int pixel = from + chunk_pixel();
+    const float *p = a + static_cast<size_t>(chunk_row()) * static_cast<size_t>(d) + static_cast<size_t>(pixel);
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+        to[i] = pixel < d && chunk_row() + i * ROWS < rows ? p[static_cast<size_t>(i * ROWS) * static_cast<size_t>(d)] : 0.0f;
+}
+
+__device__ inline void put(const chunk &c, float *X, double *x)
+{
+#pragma unroll
+    for (int i = 0; i < OF_X; i++)
+        X[(chunk_row() + i * ROWS) * STRIDE + chunk_pixel()] = c.X[i];
+#pragma unroll
+    for (int i = 0; i < OF_IMAGES; i++)
+        x[(chunk_row() + i * ROWS) * PIXELS + chunk_pixel()] = static_cast<double>(c.x[i]);
+}
+
+// v of one image, by a warp.
+__device__ inline void cotangent(const fast_nearest &e, int image, candidate best)
+{
+    size_t at = static_cast<size_t>(image) * static_cast<size_t>(e.d);
+    bool repelled = e.m > 0 && !(best.square <= 1e-12);
+    float repel = repelled ? static_cast<float>(static_cast<double>(e.w_ent) / best.square) : 0.0f;
+    const float *neighbour = repelled ? e.X + static_cast<size_t>(best.index) * static_cast<size_t>(e.d) : nullptr;
+#pragma unroll 4
+    for (int j = static_cast<int>(warp_lane()); j < e.d; j += 32) {
+        size_t p = at + static_cast<size_t>(j);
+        FLOPS(5);
+        float a = e.w_opt * e.g[p];
+        if (repelled)
+            a = fmaf(-repel, e.x[p] - neighbour[j], a);
+        e.v[p] = e.inside ? e.inside[p] * a : a;
+    }
+}
 
 __global__ void __launch_bounds__(THREADS)
-cotangent(int d, int spans, float w_opt, const float *g, float w_ent, const float *x, const float *X, const int32_t *index,
-          const double *square, const float *inside, float *v)
+nearest_of(fast_nearest e, int splits, double *squares, int *indices, unsigned *tickets)
 {
-    unsigned image = blockIdx.x / static_cast<unsigned>(spans), span = blockIdx.x % static_cast<unsigned>(spans);
-    size_t at = static_cast<size_t>(image) * static_cast<size_t>(d);
-    bool repelled = index && !(square[image] <= 1e-12);
-    float repel = repelled ? static_cast<float>(static_cast<double>(w_ent) / square[image]) : 0.0f;
-    const float *neighbour = repelled ? X + static_cast<size_t>(index[image]) * static_cast<size_t>(d) : nullptr;
-#pragma unroll
-    for (unsigned i = 0; i < SPAN; i += THREADS) {
-        size_t j = static_cast<size_t>(span) * SPAN + i + threadIdx.x;
-        if (j >= static_cast<size_t>(d))
-            break;
-        FLOPS(5);
-        float a = w_opt * g[at + j];
-        if (repelled)
-            a = fmaf(-repel, x[at + j] - neighbour[j], a);
-        v[at + j] = inside ? inside[at + j] * a : a;
+    SHARED(float, X, [2][NEIGHBOURS * STRIDE]);
+    SHARED(double, x, [2][IMAGES * PIXELS]);
+    SHARED(unsigned, last, [1]);
+    int group = static_cast<int>(blockIdx.x) / splits, split = static_cast<int>(blockIdx.x) % splits;
+    int first = group * IMAGES, warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+    const float *images = e.x + static_cast<size_t>(first) * static_cast<size_t>(e.d);
+    candidate best = {static_cast<double>(INFINITY), 0};
+    for (int base = split * NEIGHBOURS; base < e.m; base += splits * NEIGHBOURS) {
+        const float *tile = e.X + static_cast<size_t>(base) * static_cast<size_t>(e.d);
+        double sum = 0;
+        chunk next;
+        fetch(next.X, e.d, e.m - base, tile, 0);
+        fetch(next.x, e.d, e.n - first, images, 0);
+        put(next, X[0], x[0]);
+        __syncthreads();
+        for (int from = 0, now = 0; from < e.d; from += PIXELS, now ^= 1) {
+            bool more = from + PIXELS < e.d;
+            if (more) {
+                fetch(next.X, e.d, e.m - base, tile, from + PIXELS);
+                fetch(next.x, e.d, e.n - first, images, from + PIXELS);
+            }
+#pragma unroll 16
+            for (int p = 0; p < PIXELS; p++) {
+                double apart = static_cast<double>(X[now][lane * STRIDE + p]) - x[now][warp * PIXELS + p];
+                sum += apart * apart;
+            }
+            FLOPS(2 * 3 * PIXELS);               // one in double as two
+            if (more)
+                put(next, X[now ^ 1], x[now ^ 1]);
+            __syncthreads();
+        }
+        if (base + lane < e.m && sum < best.square)
+            best = {sum, base + lane};
     }
+    best = warp_nearest(best);
+    int image = first + warp;
+    if (splits > 1) {
+        if (lane == 0) {
+            squares[image * splits + split] = best.square;
+            indices[image * splits + split] = best.index;
+        }
+        if (!last_block(tickets + group, static_cast<unsigned>(splits), last))
+            return;
+        best = {static_cast<double>(INFINITY), 0};
+        for (int s = lane; s < splits; s += 32)
+            best = nearer(best, {squares[image * splits + s], indices[image * splits + s]});
+        best = warp_nearest(best);
+    }
+    if (image >= e.n)
+        return;
+    if (lane == 0 && e.m > 0) {
+        e.index[image] = best.index;
+        e.square[image] = best.square;
+    }
+    cotangent(e, image, best);
 }
 
 }  // namespace CUDA_SIDE
 
 using namespace CUDA_SIDE;
 
-void CUDA_(nearest)(fast_ctx *, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square)
+void CUDA_(nearest)(fast_ctx *ctx, const fast_nearest *e)
 {
-    LAUNCH(nearest_of, static_cast<unsigned>(n), THREADS, 0, CUDA_(stream), d, x, m, X, index, square);
-}
-
-void CUDA_(kl_cotangent)(fast_ctx *, int n, int d, float w_opt, const float *g, float w_ent, const float *x, const float *X,
-                         const int32_t *index, const double *square, const float *inside, float *v)
-{
-    int spans = (d - 1) / SPAN + 1;
-    LAUNCH(cotangent, static_cast<unsigned>(n) * static_cast<unsigned>(spans), THREADS, 0, CUDA_(stream), d, spans, w_opt, g,
-           w_ent, x, X, index, square, inside, v);
+    int groups = (e->n - 1) / IMAGES + 1, tiles = (e->m - 1) / NEIGHBOURS + 1, most = BLOCKS / groups;
+    int splits = tiles < most ? tiles : most;
+    splits = splits < 1 ? 1 : splits;
+    double *squares = static_cast<double *>(ctx->scratch);
+    int *indices = reinterpret_cast<int *>(squares + groups * IMAGES * (splits > 1 ? splits : 0));
+    LAUNCH(nearest_of, static_cast<unsigned>(groups * splits), THREADS, 0, CUDA_(stream), *e, splits, squares, indices,
+           CUDA_(tickets));
 }

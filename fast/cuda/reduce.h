@@ -62,5 +62,21 @@ template <int ROWS, class T> __device__ inline T column_sum(T v, T *room)
     return v;
 }
 
+// Is this block the last of `blocks` to come here? The last sees what all of them have written before. ticket: 0, and 0 again
+// when the last has come, for the next launch; flag: shared. Only the last may act on it, and in a way that all would.
+__device__ inline bool last_block(unsigned *ticket, unsigned blocks, unsigned *flag)
+{
+    __syncthreads();
+    if (thread_rank() == 0) {
+        __threadfence();                         // the block's writes, which the barrier has put before it, are seen first
+        *flag = atomicAdd(ticket, 1u) == blocks - 1;
+        __threadfence();
+        if (*flag)
+            *ticket = 0;
+    }
+    __syncthreads();
+    return *flag != 0;
+}
+
 }  // namespace CUDA_SIDE
 #endif

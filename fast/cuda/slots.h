@@ -21,6 +21,9 @@ extern "C" {
 
 /* Every launch goes to this stream, which the engine captures. (device.cu) */
 extern cudaStream_t CUDA_(stream);
+/* Zeros, for last_block() of reduce.h, which leaves them so. (device.cu) */
+enum { CUDA_TICKETS = 256 };
+extern unsigned *CUDA_(tickets);
 
 enum { CUDA_SCRATCH = 4 << 20 };         /* the tables' `scratch`: what reductions may put between their two launches */
 
@@ -99,11 +102,9 @@ void CUDA_(dot)(fast_ctx *, int n, size_t count, const float *a, const float *b,
 void CUDA_(loss_weights)(fast_ctx *, int n, int scales, const float *const *y, int together, float c0, float c1,
                          float *energy, float *weight);
 
-/* nearest.cu, langevin.cu */
-void CUDA_(nearest)(fast_ctx *, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square);
-void CUDA_(kl_cotangent)(fast_ctx *, int n, int d, float w_opt, const float *g, float w_ent, const float *x, const float *X,
-                         const int32_t *index, const double *square, const float *inside, float *v);
+/* langevin.cu, nearest.cu */
 void CUDA_(langevin)(fast_ctx *, const fast_langevin *l);
+void CUDA_(nearest)(fast_ctx *, const fast_nearest *e);
 
 /* update.cu */
 void CUDA_(sum_squares)(fast_ctx *, size_t count, const float *a, const float *b, double *out);

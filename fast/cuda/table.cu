@@ -44,8 +44,8 @@ static fast_backend table(const char *name, const char *about, int (*may)(void),
     SLOT(class_affine_fwd) SLOT(class_affine_bwd) SLOT(act_fwd) SLOT(act_bwd) SLOT(act_bwd2)
     SLOT(avgpool_fwd) SLOT(avgpool_bwd) SLOT(maxpool_fwd) SLOT(maxpool_tan) SLOT(maxpool_bwd) SLOT(mean_fwd) SLOT(mean_bwd)
     SLOT(pack) SLOT(unpack) SLOT(attn_scratch) SLOT(attn_fwd) SLOT(attn_bwd) SLOT(attn_tan) SLOT(attn_bwd2)
-    SLOT(copy) SLOT(zero) SLOT(scale_add) SLOT(mul_add) SLOT(dot) SLOT(loss_weights) SLOT(nearest) SLOT(kl_cotangent)
-    SLOT(langevin) SLOT(sum_squares) SLOT(adam)
+    SLOT(copy) SLOT(zero) SLOT(scale_add) SLOT(mul_add) SLOT(dot) SLOT(loss_weights) SLOT(langevin)
+    SLOT(nearest) SLOT(sum_squares) SLOT(adam)
 #undef SLOT
     return t;
 }

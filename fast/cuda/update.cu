@@ -15,10 +15,13 @@ static unsigned blocks_for(size_t count)
     return static_cast<unsigned>(blocks < 1 ? 1 : blocks < most ? blocks : most);
 }
 
-// partial[block] = the block's share of sum (a + b)^2: each thread in the order of its values, then threads, in a fixed tree.
-__global__ void __launch_bounds__(THREADS) square_parts(size_t count, const float *a, const float *b, double *partial)
+// partial[block] = the block's share of sum (a + b)^2: each thread in the order of its values, then threads, in a fixed tree;
+// the last block to arrive sums the partials in a fixed tree too, so that it does not matter which it is: *out.
+__global__ void __launch_bounds__(THREADS)
+square_sum(size_t count, const float *a, const float *b, double *partial, unsigned *ticket, double *out)
 {
     SHARED(double, room, [WARPS]);
+    SHARED(unsigned, last, [1]);
     size_t stride = static_cast<size_t>(gridDim.x) * THREADS;
     double sum = 0;
     for (size_t j = static_cast<size_t>(blockIdx.x) * THREADS + threadIdx.x; j < count; j += stride) {
@@ -29,14 +32,10 @@ __global__ void __launch_bounds__(THREADS) square_parts(size_t count, const floa
     sum = block_sum(sum, room);
     if (threadIdx.x == 0)
         partial[blockIdx.x] = sum;
-}
-
-// One block: *out = the sum of the partial sums.
-__global__ void __launch_bounds__(THREADS) square_total(unsigned parts, const double *partial, double *out)
-{
-    SHARED(double, room, [WARPS]);
-    double sum = 0;
-    for (unsigned i = threadIdx.x; i < parts; i += THREADS)
+    if (!last_block(ticket, gridDim.x, last))
+        return;
+    sum = 0;
+    for (unsigned i = threadIdx.x; i < gridDim.x; i += THREADS)
         sum += partial[i];
     sum = block_sum(sum, room);
     if (threadIdx.x == 0)
@@ -70,8 +69,7 @@ void CUDA_(sum_squares)(fast_ctx *ctx, size_t count, const float *a, const float
 {
     static_assert(MOST_BLOCKS * sizeof(double) <= CUDA_SCRATCH, "the partial sums fit the scratch of every slot");
     double *partial = static_cast<double *>(ctx->scratch);
-    LAUNCH(square_parts, blocks_for(count), THREADS, 0, CUDA_(stream), count, a, b, partial);
-    LAUNCH(square_total, 1, THREADS, 0, CUDA_(stream), blocks_for(count), partial, out);
+    LAUNCH(square_sum, blocks_for(count), THREADS, 0, CUDA_(stream), count, a, b, partial, CUDA_(tickets), out);
 }
 
 void CUDA_(adam)(fast_ctx *, const fast_adam *a) { LAUNCH(adam_step, blocks_for(a->count), THREADS, 0, CUDA_(stream), *a); }

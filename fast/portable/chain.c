@@ -1,4 +1,4 @@
-/* chain.c: the Langevin move, the nearest neighbour and the cotangent of the last state. */
+/* chain.c: the Langevin move; the nearest neighbour with the cotangent of the last state. */
 #include <math.h>
 
 #include "common/rng.h"
@@ -16,35 +16,34 @@ static double square_distance(int d, const float *x, const float *X)
 }
 
 /* A NaN is not smaller: where x has one, index 0 and INFINITY. */
-void portable_nearest(fast_ctx *ctx, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square)
+static void search(const fast_nearest *e, int i)
 {
-    (void)ctx;
-    for (int i = 0; i < n; i++) {
-        index[i] = 0;
-        square[i] = INFINITY;
-        for (int k = 0; k < m; k++) {
-            double s = square_distance(d, x + (size_t)i * (size_t)d, X + (size_t)k * (size_t)d);
-            if (s < square[i]) {
-                index[i] = k;
-                square[i] = s;
-            }
+    const float *x = e->x + (size_t)i * (size_t)e->d;
+    e->index[i] = 0;
+    e->square[i] = INFINITY;
+    for (int k = 0; k < e->m; k++) {
+        double s = square_distance(e->d, x, e->X + (size_t)k * (size_t)e->d);
+        if (s < e->square[i]) {
+            e->index[i] = k;
+            e->square[i] = s;
         }
     }
 }
 
-void portable_kl_cotangent(fast_ctx *ctx, int n, int d, float w_opt, const float *g, float w_ent, const float *x,
-                           const float *X, const int32_t *index, const double *square, const float *inside, float *v)
+void portable_nearest(fast_ctx *ctx, const fast_nearest *e)
 {
     (void)ctx;
-    for (int i = 0; i < n; i++) {
-        size_t at = (size_t)i * (size_t)d;
-        int repelled = index && !(square[i] <= 1e-12);
-        const float *nearest = repelled ? X + (size_t)index[i] * (size_t)d : NULL;
-        for (size_t j = 0; j < (size_t)d; j++) {
-            double a = (double)w_opt * (double)g[at + j];
+    for (int i = 0; i < e->n; i++) {
+        size_t at = (size_t)i * (size_t)e->d;
+        if (e->m > 0)
+            search(e, i);
+        int repelled = e->m > 0 && !(e->square[i] <= 1e-12);
+        const float *nearest = repelled ? e->X + (size_t)e->index[i] * (size_t)e->d : NULL;
+        for (size_t j = 0; j < (size_t)e->d; j++) {
+            double a = (double)e->w_opt * (double)e->g[at + j];
             if (repelled)
-                a -= (double)w_ent * ((double)x[at + j] - (double)nearest[j]) / square[i];
-            v[at + j] = inside ? inside[at + j] * (float)a : (float)a;
+                a -= (double)e->w_ent * ((double)e->x[at + j] - (double)nearest[j]) / e->square[i];
+            e->v[at + j] = e->inside ? e->inside[at + j] * (float)a : (float)a;
         }
     }
 }

@@ -97,9 +97,7 @@ void portable_loss_weights(fast_ctx *, int n, int scales, const float *const *y,
                            float *energy, float *weight);
 
 /* chain.c */
-void portable_nearest(fast_ctx *, int n, int d, const float *x, int m, const float *X, int32_t *index, double *square);
-void portable_kl_cotangent(fast_ctx *, int n, int d, float w_opt, const float *g, float w_ent, const float *x, const float *X,
-                           const int32_t *index, const double *square, const float *inside, float *v);
+void portable_nearest(fast_ctx *, const fast_nearest *e);
 void portable_langevin(fast_ctx *, const fast_langevin *l);
 
 /* update.c */

@@ -51,7 +51,6 @@ const fast_backend fast_portable = {
     .dot = portable_dot,
     .loss_weights = portable_loss_weights,
     .nearest = portable_nearest,
-    .kl_cotangent = portable_kl_cotangent,
     .langevin = portable_langevin,
     .sum_squares = portable_sum_squares,
     .adam = portable_adam,
