@@ -169,7 +169,7 @@ static void adam(slots *v)
             in[V][j] = fabs(in[V][j]);
             square += (in[CD][j] + in[KL][j]) * (in[CD][j] + in[KL][j]);
         }
-        fast_adam a = { .count = count, .square = &square, .grad_clip = i % 3 == 0 ? 0 : i % 3 == 1 ? 0.5 * sqrt(square) : 1e6,
+        fast_adam a = { .count = count, .grad_clip = i % 3 == 0 ? 0 : i % 3 == 1 ? 0.5 * sqrt(square) : 1e6,
                         .lr = 1e-2, .beta1 = i % 2 ? 0.9 : 0, .beta2 = 0.999, .c1 = i % 2 ? 0.271 : 1, .c2 = 0.0029,
                         .eps = 1e-8, .decay = 0.99 };
         if (square != square)
@@ -195,6 +195,7 @@ static void adam(slots *v)
             a.ema = p[EMA];
             a.m = p[M];
             a.v = p[V];
+            a.square = slots_data_in(v, sizeof square, sizeof square, &square);
             GUARDED(&v->guard, v->table->adam(&v->ctx, &a));
             for (int k = THETA; k < VECTORS; k++) {
                 double *got = slots_out(v, count, p[k]);
