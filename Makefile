@@ -4,6 +4,7 @@
 # Other targets are listed by `make help`.
 
 CC      ?= cc
+GIVEN   := $(CFLAGS)
 OPT     ?= -O3
 WARN    := -Wall -Wextra -Wshadow -Wconversion
 # -ffp-contract=off: results do not depend on whether the compiler fuses a multiply and an add.
@@ -42,6 +43,7 @@ ENGINES     := ref ref64 portable avx2 avx512 neon
 ENGINETESTS := $(foreach e,$(ENGINES),$(patsubst tests/%.c,$(B)/tests/%_$e,$(wildcard tests/test_engine*.c)))
 
 all: $(EXE)
+	$(if $(ABSENT),@echo '$(EXE) is without $(ABSENT)')
 
 $(EXE): $(CLI) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CLI) $(LIB) $(LIBS)
@@ -141,7 +143,8 @@ help:
 	@echo 'make mutants    faults put into the code: each must be caught'
 	@echo 'make fuzz       libFuzzer on every parser, SECONDS=60 each (clang)'
 	@echo 'make find KEY=ICD:7   where an equation is in the map and in the code'
-	@echo 'make EMULATE=1  also the engine cuda-emulated: the CUDA kernels, executed on the CPU (a C++17 compiler)'
+	@echo 'make EMULATE=0  without the engine cuda-emulated: the CUDA kernels, executed on the CPU (it wants a C++17 compiler);'
+	@echo '                EMULATE=checked, EMULATE=sanitized: with every access of theirs looked at (fast/cuda/cuda.mk)'
 	@echo 'make CUDA=1     also the engine cuda, for sm_75 and up, or CUDA_ARCH=90 for one (the CUDA toolkit)'
 	@echo 'make cuda-emulate-check cuda-nvcc-check cuda-ptxas-check   the emulator'"'"'s tests; what nvcc and ptxas say of the kernels'
 	@echo 'make cuda-ptx CUDA_ARCH=80   every kernel as PTX'

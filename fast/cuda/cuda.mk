@@ -1,7 +1,9 @@
 # cuda.mk: everything that compiles fast/cuda. Included by the Makefile before its own rules.
-#   EMULATE=1   the engine cuda-emulated: the sources by a C++17 compiler, to run on the CPU
-#   CUDA=1      the engine cuda: by nvcc, one fat binary for sm_75 and up, or CUDA_ARCH=90 for one; the toolkit is in CUDA_HOME
-EMULATE   ?= 0
+#   EMULATE=1          the engine cuda-emulated: the sources by a C++17 compiler, to run on the CPU; the default where CC has
+#                      one beside it and no CFLAGS or LDFLAGS are given. EMULATE=0: not
+#   EMULATE=checked    the same, every access of its kernels looked at: races, bounds, what nothing was written to
+#   EMULATE=sanitized  the same by the address and undefined-behaviour sanitizers (the C side: CFLAGS and LDFLAGS)
+#   CUDA=1             the engine cuda: by nvcc, one fat binary for sm_75 and up, or CUDA_ARCH=90 for one; from CUDA_HOME
 CUDA      ?= 0
 CUDA_HOME ?= /usr/local/cuda
 CUDA_ARCH ?= 75 80 86 89 90 100 120
@@ -9,10 +11,35 @@ NVCC      ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nv
 CUSRC     := $(wildcard fast/cuda/*.cu)
 EMULATOR  := $(wildcard fast/cuda/emulate/*.cpp)
 
-ifeq ($(EMULATE),1)
+# The C++ compiler of CC's name.
+ifeq ($(origin CXX),default)
+CXX       := $(patsubst %/cc,%/c++,$(patsubst cc,c++,$(subst gcc,g++,$(subst clang,clang++,$(CC)))))
+endif
+# All of C++ is in the program: nothing of it must be there when it runs.
+CXXLIBS   := -l:libstdc++.a -lm -static-libgcc
+ifeq ($(origin EMULATE),undefined)
+EMULATE   := 0
+ifneq ($(strip $(GIVEN) $(LDFLAGS)),)
+NO_CXX    := CFLAGS or LDFLAGS are given: EMULATE=1 adds it
+else ifneq ($(shell echo 'int main() { return *new int(0); }' | $(CXX) -std=c++17 -x c++ -S -o - - 2>/dev/null | \
+                    grep -v addrsig | $(CC) -x assembler - -x none -o /dev/null $(CXXLIBS) >/dev/null 2>&1 && echo links),links)
+NO_CXX    := $(CXX) does not make C++17 with a static libstdc++ that $(CC) links
+else
+EMULATE   := 1
+endif
+endif
+ABSENT    := $(if $(NO_CXX),the engine cuda-emulated ($(NO_CXX)))
+ifneq ($(CUDA),1)
+ABSENT    += $(if $(ABSENT),and )the engine cuda ($(if $(NVCC),CUDA=1 adds it,no nvcc in $(CUDA_HOME) nor in the PATH))
+endif
+
+ifneq ($(filter-out 0 1 checked sanitized,$(EMULATE)),)
+$(error EMULATE=$(EMULATE): 0, 1, checked or sanitized is wanted)
+endif
+ifneq ($(EMULATE),0)
 TABLES    += -DFAST_CUDA_EMULATED
-LIBS      += -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic
-EMULATED  := $(CUSRC:%.cu=$(B)/cuda/engine/%.o) $(patsubst %.cpp,$(B)/cuda/plain/%.o,$(filter-out %/hooks.cpp,$(EMULATOR)))
+LIBS      += $(CXXLIBS) $(LINK_$(EMULATE))
+EMULATED   = $(EMULATED_$(EMULATE))
 endif
 ifeq ($(CUDA),1)
 ifeq ($(NVCC),)
@@ -27,14 +54,14 @@ $(B)/fast/backend.o: override CFLAGS += $(TABLES)
 $(B)/fast/backend.o: $(B)/tables
 $(B)/tables: FORCE
 	@mkdir -p $(B)
-	@echo '$(TABLES)' | cmp -s - $@ || echo '$(TABLES)' >$@
+	@echo '$(TABLES) $(EMULATE)' | cmp -s - $@ || echo '$(TABLES) $(EMULATE)' >$@
 FORCE:
 .PHONY: FORCE
 
 # For any processor that has a fused multiply-add.
 $(B)/cuda/engine/%.o: %.cu
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS_EMULATE) $(if $(filter x86_64,$(TARGET)),-mavx2 -mfma) -O3 -MMD -MP -x c++ -c -o $@ $<
+	$(CXX) $(CXXFLAGS_EMULATE) $(if $(filter x86_64,$(TARGET)),-mavx2 -mfma) -O2 -MMD -MP -x c++ -c -o $@ $<
 NVCCFLAGS := -std=c++17 -O3 --fmad=false -I. -Werror all-warnings
 FATBINARY := $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
              -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
@@ -45,7 +72,8 @@ $(B)/cuda/device/%.o: %.cu
 # ---- the tests' builds of the same sources, for the CPU ----
 # Three: plain (quick), checked (every access goes to the checker, by the calls that
 # -fsanitize=thread and -fsanitize=bounds make a compiler emit), sanitized (address and undefined behaviour).
-CXXFLAGS_EMULATE = -std=c++17 -pedantic -Wno-unknown-pragmas $(WARN) -g1 -ffp-contract=off -fno-optimize-sibling-calls -I.
+CXXFLAGS_EMULATE = -std=c++17 -pedantic -Wno-unknown-pragmas $(WARN) -g1 -ffp-contract=off -fno-optimize-sibling-calls -I. \
+                   $(GIVEN)
 CLANGXX   := $(if $(shell $(CXX) --version 2>/dev/null | grep clang),1)
 NATIVE    := $(if $(TARGET),-march=native)
 CU_plain   = -O3 $(NATIVE)
@@ -61,6 +89,7 @@ CUTESTS   := $(patsubst tests/cuda/%.cu,%,$(filter-out tests/cuda/check_%,$(wild
 define per_cuda_build
 EMULATOR_$1 := $(patsubst %.cpp,$(B)/cuda/$1/%.o,$(EMULATOR))
 EMULATOR_$1 := $$(filter-out $(if $(filter checked,$1),,%/hooks.o),$$(EMULATOR_$1))
+EMULATED_$1 := $(CUSRC:%.cu=$(B)/cuda/$1/%.o) $$(EMULATOR_$1)
 $(B)/cuda/$1/%.o: %.cpp
 	@mkdir -p $$(@D)
 	$$(CXX) $$(CXXFLAGS_EMULATE) $$(EMULATE_$1) -MMD -MP -c -o $$@ $$<
@@ -69,9 +98,10 @@ $(B)/cuda/$1/%.o: %.cu
 	$$(CXX) $$(CXXFLAGS_EMULATE) $$(CU_$1) -MMD -MP -x c++ -c -o $$@ $$<
 .PRECIOUS: $(B)/cuda/$1/%.o
 $(B)/cuda/$1/test_%: $(B)/cuda/$1/tests/cuda/%.o $$(EMULATOR_$1)
-	$$(CXX) $$(LINK_$1) -o $$@ $$^ -lpthread
+	$$(CXX) $$(LDFLAGS) $$(LINK_$1) -o $$@ $$^ -lpthread
 endef
 $(foreach b,plain checked sanitized,$(eval $(call per_cuda_build,$b)))
+EMULATED_1 := $(CUSRC:%.cu=$(B)/cuda/engine/%.o) $(EMULATOR_plain)
 
 CUDA_TESTS := $(foreach b,plain checked sanitized,$(CUTESTS:%=$(B)/cuda/$b/test_%))
 # The emulator's own tests: planted faults, good kernels in every order, counts by hand, layouts and roundings, streams.
