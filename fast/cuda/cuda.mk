@@ -129,10 +129,13 @@ $(B)/cuda/ptx/%.ptx: fast/cuda/%.cu
 # ---- for who has a GPU: one report to send back; CHECK_ENGINE=cuda-emulated does the same on the CPU, and times nothing ----
 CHECK_ENGINE ?= cuda
 cuda-check:
-	+MAKE="$(MAKE)" python3 -B tests/cuda/check_device.py --engine $(CHECK_ENGINE) --build $(B) --exe $(EXE) $(CHECK)
+	@+MAKE="$(MAKE)" python3 -B tests/cuda/check_device.py --engine $(CHECK_ENGINE) --build $(B) --exe $(EXE) $(CHECK)
+# What it reports is true: programs that fail in every way, then the emulated device; EMULATE=1, or the former alone.
+cuda-check-test: $(if $(filter 1,$(EMULATE)),$(EXE) $(B)/cuda/check_device)
+	python3 -B tests/cuda/check_device_test.py $(if $(filter 1,$(EMULATE)),$(B) $(EXE))
 $(B)/cuda/check_device: $(B)/tests/cuda/check_device.o $(filter-out $(B)/icd.o,$(CLI)) $(LIB) \
     $(B)/cuda/$(if $(filter 1,$(CUDA)),device,engine)/tests/cuda/check_device_times.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(LIB) $(LIBS)
 
-.PHONY: cuda-check cuda-emulate-check cuda-nvcc-check cuda-ptxas-check cuda-ptx
+.PHONY: cuda-check cuda-check-test cuda-emulate-check cuda-nvcc-check cuda-ptxas-check cuda-ptx
 .SECONDARY:

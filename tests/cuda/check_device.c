@@ -1,4 +1,4 @@
-/* check_device.c: how long a device takes for every slot's call in one iteration of a preset: one line of JSON, for check_device.py.
+/* check_device.c: how long a device takes for every slot's call in one iteration of a preset: JSON for check_device.py.
  *
  *   check_device times --engine cuda:tf32 [--preset code-cifar10] [--samples 7] [--set key=value ...]
  * Exit 1: it failed, 77: this build or machine has no such engine. */

@@ -1,4 +1,5 @@
-// check_shape.h: the shapes of a slot's call as text, from its arguments: check_shape(ctx, n, conv, x, ...) is "128 64x32x32>64x32x32 k3".
+// check_shape.h: the shapes of a slot's call as text, from its arguments: check_shape(ctx, n, conv, x, ...) is
+// "128 64x32x32>64x32x32 k3".
 #ifndef CHECK_SHAPE_H
 #define CHECK_SHAPE_H
 
