@@ -415,8 +415,8 @@ static inline dim3 attend_grid(int n, const attention &a, int parts)
 // kernel (with commas: in parentheses) over the rows of n images, `parts` x 64 channels of a.out a block.
 #define ATTEND(kernel, parts, n, a)                                                                                           \
     do {                                                                                                                      \
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,                                             \
-                             static_cast<int>(SHARED_FLOATS * sizeof(float)));                                                \
+        CHECKED(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,                                     \
+                                     static_cast<int>(SHARED_FLOATS * sizeof(float))));                                       \
         LAUNCH(kernel, attend_grid(n, a, parts), THREADS, SHARED_FLOATS * sizeof(float), CUDA_(stream), a);                   \
     } while (0)
 // The kernel of 1, 2 or 4 PARTS, as the values have channels.

@@ -292,7 +292,8 @@ static int tile_for(const conv_map &m, int kind)
 /* Written out, so that every kernel is counted by its own name. */
 #define LAUNCH_MAP(kind, rows, across)                                                                                      \
     do {                                                                                                                    \
-        cudaFuncSetAttribute(conv_tensor_map<kind, rows, across>, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_MOST);\
+        CHECKED(cudaFuncSetAttribute(conv_tensor_map<kind, rows, across>, cudaFuncAttributeMaxDynamicSharedMemorySize,      \
+                                     SHARED_MOST));                                                                         \
         LAUNCH((conv_tensor_map<kind, rows, across>), blocks, THREADS, bytes, CUDA_(stream), g, src, packed, bias, add, dst);\
     } while (0)
 

@@ -246,8 +246,8 @@ static weights_shape shape_of(int n, const fast_conv &c)
 /* Written out, so that every kernel is counted by its own name. */
 #define LAUNCH_WEIGHTS(kind, groups, per)                                                                                   \
     do {                                                                                                                    \
-        cudaFuncSetAttribute(conv_tensor_weights<kind, groups, per>, cudaFuncAttributeMaxDynamicSharedMemorySize,           \
-                             SHARED_MOST);                                                                                  \
+        CHECKED(cudaFuncSetAttribute(conv_tensor_weights<kind, groups, per>, cudaFuncAttributeMaxDynamicSharedMemorySize,   \
+                                     SHARED_MOST));                                                                         \
         LAUNCH((conv_tensor_weights<kind, groups, per>), grid, 128 * groups, bytes, CUDA_(stream), g, x, gy, scale, partial);\
     } while (0)
 

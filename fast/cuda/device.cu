@@ -16,12 +16,11 @@ namespace CUDA_SIDE {
 static cudaGraphExec_t recorded[FAST_RECORDS];
 static char failed[256];                 /* the first failure; "": none */
 
-static void check(cudaError_t e, const char *call)
+void check(cudaError_t e, const char *call)
 {
     if (e != cudaSuccess && !failed[0])
         snprintf(failed, sizeof failed, "%.150s: %.80s", call, cudaGetErrorString(e));
 }
-#define CHECKED(call) check(call, #call)
 
 static int start()
 {

@@ -2,8 +2,8 @@
 //
 // 1. Include this header and nothing of CUDA's. Everything else of the file lies in `namespace CUDA_SIDE { }`: the two builds
 //    can be linked together, and a kernel's mangled name differs in that word alone.
-// 2. Launch by LAUNCH(kernel, grid, block, shared bytes, stream, arguments...), then ask cudaGetLastError(). A template's name
-//    with a comma goes in parentheses: LAUNCH((conv<64, 8>), ...). A kernel takes at least one argument.
+// 2. Launch by LAUNCH(kernel, grid, block, shared bytes, stream, arguments...), which asks how it went. A template's name with
+//    a comma goes in parentheses: LAUNCH((conv<64, 8>), ...). A kernel takes at least one argument.
 // 3. Shared memory: SHARED(float, tile, [16][17]); at the top of the kernel, DYN_SHARED(float, name); for the dynamic part.
 //    Both begin at a multiple of 16 bytes. More than 48 KiB: cudaFuncSetAttribute first, as CUDA wants it.
 // 4. More than 4 bytes at once: ld2, ld4, st2, st4, never a cast pointer: so it is one access in both builds.
@@ -29,7 +29,8 @@
 #include <stdint.h>
 
 #define CUDA_SIDE icd_cuda
-#define LAUNCH(kernel, grid, block, bytes, stream, ...) kernel<<<(grid), (block), (bytes), (stream)>>>(__VA_ARGS__)
+#define LAUNCH(kernel, grid, block, bytes, stream, ...) \
+    (kernel<<<(grid), (block), (bytes), (stream)>>>(__VA_ARGS__), CUDA_SIDE::check(cudaGetLastError(), #kernel))
 #define SHARED(type, name, dims) __shared__ __align__(16) type name dims
 #define DYN_SHARED(type, name)                                   \
     extern __shared__ __align__(16) unsigned char dynamic_bytes[]; \
@@ -44,6 +45,8 @@
 #endif
 
 namespace icd_cuda {
+
+void check(cudaError_t e, const char *call);     // keeps the first failure, and which call or kernel it was (device.cu)
 
 #define INLINE __device__ __forceinline__
 

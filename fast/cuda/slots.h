@@ -15,7 +15,9 @@
 
 namespace CUDA_SIDE {
 extern const fast_device device;         /* of all the tables (device.cu) */
+void check(cudaError_t e, const char *call);     /* keeps the first failure, for device.fault() */
 }
+#define CHECKED(call) CUDA_SIDE::check(call, #call)
 
 extern "C" {
 
