@@ -1,13 +1,18 @@
-// act.cu: swish and leaky ReLU, with their first and second derivatives: one thread a quad (map.h), bytes bound.
+// act.cu: swish and leaky ReLU, with their first and second derivatives.
+//
+// Functions of single floats, which bytes bound: 256 threads walk the arrays as map.h draws it, a quad of four floats a thread,
+// 512 bytes in a row a warp. Each float is read once and written once: nothing is shared, and what hides the way to memory is
+// the number of warps (at most 38 registers: six blocks a multiprocessor).
 #include "fast/cuda/map.h"
 #include "fast/cuda/slots.h"
 #include "fast/cuda/swish.h"
 
 namespace CUDA_SIDE {
 
-// A NaN has no slope.
+// The slope of the leaky ReLU; a NaN has none.
 __device__ inline float lrelu_1(float slope, float x) { return x != x ? x : x > 0 ? 1.0f : slope; }
 
+// y = a(x): 8 bytes a float.
 template <int ACT> __global__ void __launch_bounds__(MAP_THREADS)
 act_fwd(size_t count, size_t quads, float slope, const float *x, float *y)
 {
@@ -16,6 +21,7 @@ act_fwd(size_t count, size_t quads, float slope, const float *x, float *y)
     });
 }
 
+// gx = a'(x) gy: 12 bytes a float.
 template <int ACT> __global__ void __launch_bounds__(MAP_THREADS)
 act_bwd(size_t count, size_t quads, float slope, const float *x, const float *gy, float *gx)
 {
@@ -23,6 +29,7 @@ act_bwd(size_t count, size_t quads, float slope, const float *x, const float *gy
     map(count, quads, [=](size_t at, auto kind) { put(gx + at, each(times, get(x + at, kind), get(gy + at, kind))); });
 }
 
+// hx = swish'(x) hy + swish''(x) x_t gy: 20 bytes a float; one exp and one quotient serve both derivatives.
 __global__ void __launch_bounds__(MAP_THREADS)
 swish_bwd2(size_t count, size_t quads, const float *x, const float *x_t, const float *hy, const float *gy, float *hx)
 {

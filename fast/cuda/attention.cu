@@ -3,8 +3,8 @@
 
 namespace CUDA_SIDE {
 
-// o: online softmax. s becomes exp(s - top), top the largest logit so far (0 while all are -inf); what the earlier tiles have
-// given is multiplied by exp(old top - new top), the row's FACTOR.
+// o: queries as rows, online softmax. s becomes exp(s - top), top the largest logit so far (0 while all are -inf); what the
+// earlier tiles have given is multiplied by exp(old top - new top), the row's FACTOR.
 template <int PARTS> __global__ void __launch_bounds__(THREADS, PARTS < 4 ? RESIDENT : 1) attend_forward(attention a)
 {
     DYN_SHARED(float, shared);
@@ -49,8 +49,8 @@ template <int PARTS> __global__ void __launch_bounds__(THREADS, PARTS < 4 ? RESI
     w.store(acc);
 }
 
-// gq: sum over keys of p (g - <g>) y, <g> being known only at the end: the mean of the tiles so far stands in for it, and when
-// it moves, the sum so far gets (old mean - new mean) sum of p y. Nothing large is ever subtracted.
+// gq: queries as rows: sum over keys of p (g - <g>) y, <g> being known only at the end: the mean of the tiles so far stands in
+// for it, and when it moves, the sum so far gets (old mean - new mean) sum of p y. Nothing large is ever subtracted.
 __global__ void __launch_bounds__(THREADS, RESIDENT) attend_backward_queries(attention a)
 {
     DYN_SHARED(float, shared);
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT) attend_backward_queries(att
     w.store(acc);
 }
 
-// gk
+// gk: keys as rows. A tile's s and g give the weights p (g - <g>), which go through `matrix` to their product with the queries.
 __global__ void __launch_bounds__(THREADS, RESIDENT) attend_backward_keys(attention a)
 {
     DYN_SHARED(float, shared);
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT) attend_backward_keys(attent
     w.store(acc);
 }
 
-// gv
+// gv: keys as rows. A tile's s give the weights p, which go through `matrix` to their product with go, 64 channels a part.
 template <int PARTS> __global__ void __launch_bounds__(THREADS, PARTS < 4 ? RESIDENT : 1) attend_backward_values(attention a)
 {
     DYN_SHARED(float, shared);

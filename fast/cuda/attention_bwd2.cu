@@ -4,7 +4,7 @@
 
 namespace CUDA_SIDE {
 
-// Of each query <l>, and with MEANS <g> and <f> = <b> + <g l> - 2 <g> <l>.
+// Of each query <l>, and with MEANS <g> and <f> = <b> + <g l> - 2 <g> <l>: inner products only, in registers.
 template <unsigned PASS> __global__ void __launch_bounds__(THREADS, 1) attend_means(attention a)
 {
     DYN_SHARED(float, shared);
@@ -32,7 +32,7 @@ template <unsigned PASS> __global__ void __launch_bounds__(THREADS, 1) attend_me
         a.means[static_cast<size_t>(m) * a.queries + w.own_query()] = w.own(MEAN_L + m);
 }
 
-// o_t, hv
+// o_t (queries as rows), hv (KEYS): a tile's p (l - <l>), times u, then its p, times u_t: two products through `matrix`.
 template <int PARTS, bool KEYS> __global__ void __launch_bounds__(THREADS, 1) attend_values_t(attention a)
 {
     DYN_SHARED(float, shared);
@@ -48,7 +48,7 @@ template <int PARTS, bool KEYS> __global__ void __launch_bounds__(THREADS, 1) at
     w.store(acc);
 }
 
-// hq, hk
+// hq (queries as rows), hk (KEYS): a tile's h, times y, then its p (g - <g>), times y_t: two products through `matrix`.
 template <bool KEYS> __global__ void __launch_bounds__(THREADS, 1) attend_logits_t(attention a)
 {
     DYN_SHARED(float, shared);

@@ -7,13 +7,15 @@ namespace CUDA_SIDE {
 
 enum { BIAS_THREADS = 256, BIAS_PARTS = 256 };
 
-/* Sums over pixels of a blocked tensor (n,B,hw,16), of those from block_y() * per on: to partial (B,parts,16), or, += with the
- * channels' own order, to gb. Four threads read a pixel's 64 bytes, 64 pixels at a time; the 64 sums of a channel are added
- * pairwise in shared memory:
- *
- *   sums[64 pixels][16 channels]:  row p += row p + 32, then p + 16, ... ; a warp's reads and writes lie in a row. */
 struct bias_shape { int n, blocks, hw, per, parts, channels; conv_divisor image; };
 
+/* Sums over pixels of a blocked tensor (n,B,hw,16): to partial (B,parts,16), or, += with the channels' own order, to gb. Block
+ * (x, y) has 16 channels, x, and `per` pixels of all images, part y. Four threads read a pixel's 64 bytes, 64 pixels at a time,
+ * and add in registers; there is no pipeline, other blocks run while one waits. In the end the 64 sums of a channel are added
+ * pairwise in shared memory:
+ *
+ *   sums[64][16 channels]    thread 4p + q writes row p, channels 4q..     row p += row p + 32, then p + 16, .., 1: a barrier
+ *                                                                          each; a warp's reads and writes lie in a row */
 __global__ void __launch_bounds__(BIAS_THREADS)
 conv_sum_pixels(bias_shape g, const float *gy, const float *scale, float *partial, float *gb)
 {

@@ -30,9 +30,10 @@ static __device__ __forceinline__ void first_copy(const first_map &g, const floa
  *              +---------------------------+               patches[32][128 pixels], a thread its pixel: a warp reads x and
  *   ty 0..15:  | sum[i][j], in registers   |                  writes 32 neighbours
  *   pixels 4 ty.., 64 + 4 ty..             |               weights[32][8 COLS]
- *              +---------------------------+               both read 16 bytes at a time, neighbours by tx and ty.
+ *              +---------------------------+               both read 16 bytes at a time, neighbours by tx and ty; biases.
  *
- * No pipeline: one step is all there is, and several blocks of a multiprocessor read, multiply and write at once. */
+ * 24 KiB and the biases. No pipeline: one step is all there is, and four blocks of a multiprocessor read, multiply and write
+ * at once. */
 template <int COLS>
 __global__ void __launch_bounds__(FIRST_THREADS, 4)
 conv_first_y(first_map g, const float *x, const float *packed, const float *bias, const float *add, float *y)
@@ -99,12 +100,12 @@ conv_first_y(first_map g, const float *x, const float *packed, const float *bias
 /* partial[split][32 j of the patch][channel out] = sum over the split's pixels of x at j times scale gy, for 64 channels out.
  * Steps of 32 pixels; each of four warps makes the whole 64 x 32 of its own eight, and the four are added in order at the end.
  *
- *               tx 0..7: channels 4 tx.., 32 + 4 tx..      shared memory, twice (one barrier a step): while one is
- *              +---------------------------+               multiplied, cp.async and registers (gy) fill the other:
- *   ty 0..3:   | sum[i][o], in registers   |               patches[32 j][36]: 32 pixels and 4 floats of room, so that the
- *   j = ty+4i  |                           |                  four ty read different banks
- *              +---------------------------+               gs[32 pixels][64 channels], times scale
- */
+ *               tx 0..7: channels 4 tx.., 32 + 4 tx..      shared memory, `room`: two stages of 12.5 KiB, one multiplied
+ *              +---------------------------+               while x (by cp.async) and gy (by registers, stored after the
+ *   ty 0..3:   | sum[i][o], in registers   |               multiplication) fill the other; one barrier a step:
+ *   j = ty+4i  |                           |                  patches[32 j][36]: 32 pixels and 4 floats of room, so that
+ *              +---------------------------+                     the four ty read different banks
+ *                                                             gs[32 pixels][64 channels], times scale */
 __global__ void __launch_bounds__(FIRST_THREADS, 3)
 conv_first_w(first_map g, const float *x, const float *gy, const float *scale, float *partial)
 {
@@ -204,8 +205,11 @@ static __device__ __forceinline__ int first_below(int x, int s) { return (x + 25
  *   +-----------------+             gs[rows of gy][columns of gy][16]: the tile and what its windows reach, chunks of 4
  *   | gy              |                exchanged (conv_swizzle): eight neighbours' chunks lie in 32 banks
  *   |  +-----------+  |             ws[tap of the band][16][4 channels of gx]: a whole warp reads the same 16 bytes
- *   |  | gx        |  | rows + 3    A thread holds 2 x 4 sums; one tap and chunk are 2 reads of gs, 4 of ws, 32 fmaf.
- */
+ *   |  | gx        |  | rows + 3
+ *   |  +-----------+  |             A thread holds 2 x 4 sums; one tap and chunk are 2 reads of gs, 4 of ws, 32 fmaf.
+ *   +-----------------+
+ *
+ * No pipeline: a step copies, waits, multiplies, and meets at a barrier; 28 KiB at most leave room for other blocks. */
 __global__ void __launch_bounds__(FIRST_THREADS)
 conv_first_x(first_back g, const float *gy, const float *packed, const float *add, float *gx)
 {

@@ -53,7 +53,9 @@ static __device__ __forceinline__ void multiply(const float *pixels, const float
  *   pixels ty+16i |                           |                    a warp's 4 pixels lie in 16 different banks
  *                 +---------------------------+                 weights[16][8 COLS]: eight tx read 128 bytes in a row
  *
- * Four threads copy a pixel's 64 bytes; where the tap lies on padding, or there is no such pixel, zeros. */
+ * A step waits for its copies, meets at the barrier, begins those of STAGES - 1 steps on, and multiplies. 128 x 64: two stages
+ * of 12 KiB; 64 x 32: four of 6 KiB; and the biases. Four threads copy a pixel's 64 bytes; where the tap lies on padding, or
+ * there is no such pixel, zeros. */
 template <int ROWS, int COLS>
 __global__ void __launch_bounds__(THREADS, ROWS == 8 ? 3 : 5)
 conv_gemm(fp32_map g, const float *src, const float *packed, const float *bias, const float *add, float *dst)
@@ -228,8 +230,8 @@ conv_weights(fp32_weights g, const float *x, const float *gy, const float *scale
         }
 }
 
-/* Between w (co,ci,k,k) and [tap][channel in][channel out] (or [tap][channel out][channel in]): a block takes 16 x 16 channels
- * and up to TAPS taps through shared memory, so that both sides are read and written in a row. */
+/* ---- between w (co,ci,k,k) and [tap][channel in][channel out] (or [tap][channel out][channel in]) ---- */
+
 enum { TAPS = 32, TURN = 256 };
 struct fp32_turn {
     int ci, co, taps, backward, splits;
@@ -258,6 +260,13 @@ static __device__ __forceinline__ int turn_packed(const fp32_turn &g, int e, int
     return g.backward ? turn_at(g, line, lane, t) : turn_at(g, lane, line, t);
 }
 
+/* w to packed. A block turns 16 x 16 channels and up to 32 taps, in shared memory, so that both sides are read and written in a
+ * row; 256 threads, one barrier, no pipeline:
+ *
+ *    w: o, i, tap    -->   tile[o * out + i * in + tap]   -->   packed: tap, i, o (backward: tap, o, i)
+ *
+ * In w a warp has taps in a row, in packed 16 lanes of two lines: `out` = 2 (mod 32) and `in` odd keep most of these in banks
+ * of their own. What is beyond w is 0 in packed. */
 __global__ void __launch_bounds__(TURN) conv_turn(fp32_turn g, const float *w, float *packed)
 {
     DYN_SHARED(float, tile);
@@ -272,6 +281,8 @@ __global__ void __launch_bounds__(TURN) conv_turn(fp32_turn g, const float *w, f
     }
 }
 
+/* gw += the sum of the splits' partial sums, in their order: conv_turn the other way round. A thread adds up the splits of its
+ * places, 16 lanes in a row; `tile` turns them; then gw is read and written along its rows. */
 __global__ void __launch_bounds__(TURN) conv_sum(fp32_turn g, const float *partial, float *gw)
 {
     DYN_SHARED(float, tile);

@@ -35,7 +35,10 @@ static inline size_t map_shared(int kind, int whole, int patch)
  * 4t..4t+3 in (k of an mma is any order that A has too), channel 4(g/2) + 2e + g%2 out, of tile e of the two of 8: so a lane's
  * results are four channels in a row. TF32: [e][lane][channel in]; BF16: [lane][e][pair of channels in]. ---- */
 
-/* A block packs 16 x 16 channels, PACK_TAPS taps at a time: rows of w (co,ci,k,k) are read as they lie, into shared memory. */
+/* A block packs 16 x 16 channels, 9 taps at a time: w (co,ci,k,k) is read along its rows into shared memory, and written as
+ * units in order. 256 threads; a barrier before and after the writing, no pipeline: it runs once for each set of weights.
+ *
+ *    w: o, i, tap   -->   room[o * width + i * taps + tap], 9 KiB   -->   packed: tap, word of the unit, rounded */
 template <int KIND>
 static __global__ void __launch_bounds__(256) conv_tensor_pack(conv_map m, int blocks_out, const float *w, uint32_t *packed)
 {
@@ -103,7 +106,8 @@ static __device__ __forceinline__ void multiply(const uint32_t *pixels, const in
 }
 
 /* dst = map(src) + bias + add. A block makes 64 ROWS/ACROSS pixels x 64 channels: 4/ACROSS warps down, ACROSS across, each
- * 16 ROWS pixels x 64/ACROSS channels in registers. A step multiplies 16 channels of src under one tap.
+ * 16 ROWS pixels x 64/ACROSS channels in registers. A step multiplies 16 channels of src under one tap. Shared memory, `words`,
+ * up to 96 KiB:   places of the patch's pixels | weights, 4 stages | patches, fp32 | BF16: two rounded patches
  *
  *   patch: the tile's pixels and their halo, 16 channels,       weights: 64 channels, one tap: a ring of four
  *   copied once for all taps, a part a step, while the one

@@ -70,7 +70,8 @@ static __device__ __forceinline__ void multiply(const operand<KIND> &in, const o
 }
 
 /* partial[split][tap][channel in][channel out] = sum over the split's tiles of 32 pixels of x under the tap times scale gy. A
- * block makes 64 channels in x 64 out of GROUPS x PER taps: four warps a group, each 32 x 32 of PER taps in registers.
+ * block makes 64 channels in x 64 out of GROUPS x PER taps: four warps a group, each 32 x 32 of PER taps in registers. Shared
+ * memory, `words`: places of pixels, shifts | stages of floats (TF32 three, BF16 two) | BF16: two rounded, of half the size
  *
  *   a stage: lines of 16 channels                               channels out  0..31  32..63
  *     +--------------------------+                            in  0..31     | warp 0 | warp 2 |   of taps (group, 0..PER-1):

@@ -6,13 +6,7 @@
 namespace CUDA_SIDE {
 
 // ---- planar (n,c,hw) <-> blocked (n,B,hw,16) ----
-// A block turns a tile of 16 channels x 64 pixels, counted through all images and blocks of channels: P = (image B + block) hw
-// + pixel. Planar accesses take 32 pixels of a channel a warp, or where images are tiny 2 pixels of 16 channels, which then lie
-// together; blocked ones take quads, 8 pixels a warp. In shared memory a channel's row is 66 floats: a quad's four lanes are
-// read at 4 x 66 = 8 (mod 32) banks from one another, so that 8 pixels x 4 quads meet every bank once.
-//          pixel 0 ..63        bank of lane l, pixel p: (2 l + p) % 32
-//   lane 0 [ ......... ]--     written along rows (planar side) and read by quads (blocked side), or the other way round
-//      ..15[ ......... ]--
+
 constexpr int TILE = 64, TILE_ROW = TILE + 2, TILE_THREADS = 256;
 
 struct packing { int n, c, hw, blocks; };
@@ -37,6 +31,14 @@ template <class F> __device__ inline void planar_places(const packing &s, F f)
             f(t % 16, t / 16 + TILE_THREADS / 16 * k);
 }
 
+// A block turns a tile of 16 channels x 64 pixels, counted through all images and blocks of channels: P = (image B + block) hw
+// + pixel. Planar accesses take 32 pixels of a channel a warp, or where images are tiny 2 pixels of 16 channels, which then lie
+// together; blocked ones take quads, 8 pixels a warp. In shared memory a channel's row is 66 floats: a quad's four lanes are
+// read at 4 x 66 = 8 (mod 32) banks from one another, so that 8 pixels x 4 quads meet every bank once.
+//     tile     pixel 0 ..63        bank of lane l, pixel p: (2 l + p) % 32
+//       lane 0 [ ......... ]--     written along rows (planar side), read by quads (blocked side)
+//          ..15[ ......... ]--
+// 256 threads, four floats each; one barrier, no pipeline: 4 KiB a block leave room for many. Lanes beyond c become 0.
 __global__ void __launch_bounds__(TILE_THREADS) pack(packing s, const float *planar, float *blocked)
 {
     SHARED(float, tile, [16][TILE_ROW]);
@@ -52,6 +54,7 @@ __global__ void __launch_bounds__(TILE_THREADS) pack(packing s, const float *pla
         st4(blocked + 16 * P + l, make_float4(tile[l][p], tile[l + 1][p], tile[l + 2][p], tile[l + 3][p]));
 }
 
+// pack the other way round: `tile` is written by quads and read along its rows; lanes beyond c go nowhere.
 __global__ void __launch_bounds__(TILE_THREADS) unpack(packing s, const float *blocked, float *planar)
 {
     SHARED(float, tile, [16][TILE_ROW]);
@@ -80,18 +83,21 @@ static unsigned tiles(const packing &s)
     return static_cast<unsigned>((pixels + TILE - 1) / TILE);
 }
 
-// ---- arrays ----
+// ---- arrays, walked as map.h draws it: 256 threads, a quad each, nothing shared ----
 
+// to = from: 8 bytes a float.
 __global__ void __launch_bounds__(MAP_THREADS) copy(size_t count, size_t quads, const float *from, float *to)
 {
     map(count, quads, [=](size_t at, auto kind) { put(to + at, get(from + at, kind)); });
 }
 
+// to = 0: 4 bytes a float.
 __global__ void __launch_bounds__(MAP_THREADS) zero(size_t count, size_t quads, float *to)
 {
     map(count, quads, [=](size_t at, auto kind) { put(to + at, each([](float) { return 0.0f; }, kind)); });
 }
 
+// y = *a x + add: 8 bytes a float, 12 with add.
 __global__ void __launch_bounds__(MAP_THREADS)
 scale_add(size_t count, size_t quads, const float *a, const float *x, const float *add, float *y)
 {
@@ -102,6 +108,7 @@ scale_add(size_t count, size_t quads, const float *a, const float *x, const floa
     });
 }
 
+// out = m (x + a y): 8 to 16 bytes a float.
 __global__ void __launch_bounds__(MAP_THREADS)
 mul_add(size_t count, size_t quads, float a, const float *m, const float *x, const float *y, float *out)
 {
@@ -114,9 +121,12 @@ mul_add(size_t count, size_t quads, float a, const float *m, const float *x, con
 }
 
 // ---- *out += sum over images i of scale[i] <a_i, b_i>, in double ----
-// Block (s, r) adds slice s of images r, r + rows, ...; a second launch of one block adds the blocks' sums.
+
 constexpr int DOT_THREADS = 256, DOT_BLOCKS = 1024;
 
+// partial[r][s] = the sum of block (s, r): slice s of images r, r + gridDim.y, ... A slice is every gridDim.x-th 256 quads:
+//     quads of an image   | block 0 | block 1 | .. | block 0 | ..      thread t: quad t of each, 512 bytes in a row a warp
+// A thread adds its own in order, a block by block_sum in `room`; no pipeline, each load is added as it comes.
 __global__ void __launch_bounds__(DOT_THREADS)
 dot_slices(int n, size_t count, size_t quads, const float *a, const float *b, const float *scale, double *partial)
 {
@@ -142,6 +152,7 @@ dot_slices(int n, size_t count, size_t quads, const float *a, const float *b, co
         partial[blockIdx.y * gridDim.x + blockIdx.x] = total;
 }
 
+// One block adds up the blocks' sums: thread t those of t, t + 256, ..., then block_sum in `room`.
 __global__ void __launch_bounds__(DOT_THREADS) dot_finish(int count, const double *partial, float *out)
 {
     SHARED(double, room, [DOT_THREADS / 32]);
@@ -153,8 +164,9 @@ __global__ void __launch_bounds__(DOT_THREADS) dot_finish(int count, const doubl
         *out += static_cast<float>(sum);
 }
 
-// ---- energies and the losses' weights: one thread an image ----
+// ---- energies and the losses' weights: one thread an image, nothing shared ----
 
+// energy (n) = lane 0 of y (n,1,1,1), blocked.
 __global__ void __launch_bounds__(MAP_THREADS) energies(int n, const float *y, float *energy)
 {
     int i = static_cast<int>(blockIdx.x * MAP_THREADS + threadIdx.x);
@@ -162,6 +174,7 @@ __global__ void __launch_bounds__(MAP_THREADS) energies(int n, const float *y, f
         energy[i] = y[static_cast<size_t>(i) * FAST_LANES];
 }
 
+// weight (scales,n) = c0 + c1 energy, or with `together` c0 + c1 times the sum over the image's scales, in their order.
 __global__ void __launch_bounds__(MAP_THREADS)
 weights(int n, int scales, int together, float c0, float c1, const float *energy, float *weight)
 {

@@ -1,12 +1,5 @@
 // langevin.cu: drift, noise, clamp, what the clamp cuts, lengths and finiteness of a chain in one pass.    [ICD:alg1.10] [GL:1]
 //
-// A block an image, so that |g| needs no second launch. Thread t takes Philox's blocks t, t + threads, ...: four draws, which
-// are four pixels in a row:
-//     draws   first - skip ..  | 4b  4b+1  4b+2  4b+3 |  ...       skip = first % 4, pixel = draw - first
-//     thread         0         |         b            |  ...
-// With skip = 0 and all arrays aligned to 16 bytes a thread's pixels are one load and one store (WIDE), 512 bytes a warp; else
-// one by one. 128 x 3072 pixels: 1.5 MB an array, four arrays with g and `inside`, about 2 us; about 90 operations a pixel.
-//
 // The draws are those of common/rng.c to the last bit: its operations in its order, each rounded to float (--fmad=false).
 #include "fast/cuda/reduce.h"
 #include "fast/cuda/slots.h"
@@ -125,6 +118,14 @@ __device__ inline void move1(const fast_langevin &l, size_t at, float z, chain &
         l.inside[at] = inside;
 }
 
+// A block an image, so that |g| needs no second launch. Thread t takes Philox's blocks t, t + threads, ...: four draws, which
+// are four pixels in a row:
+//     draws   first - skip ..  | 4b  4b+1  4b+2  4b+3 |  ...       skip = first % 4, pixel = draw - first
+//     thread         0         |         b            |  ...
+// With skip = 0 and all arrays aligned to 16 bytes a thread's pixels are one load and one store (WIDE), 512 bytes a warp; else
+// one by one. Nothing is staged: a thread draws, moves and writes its pixels while other warps wait for theirs. At the end the
+// block adds up |g|^2 in `room`, a double a warp, and votes on what is finite.
+// 128 x 3072 pixels: 1.5 MB an array, four arrays with g and `inside`, about 2 us; about 90 operations a pixel.
 template <bool WIDE> __global__ void __launch_bounds__(MOST_THREADS) langevin_move(fast_langevin l)
 {
     SHARED(double, room, [MOST_THREADS / 32]);

@@ -1,19 +1,4 @@
 // nearest.cu: the nearest neighbour, to the last bit, and the cotangent of the last state, in one launch.    [ICD:6] [ICD:8]
-//
-// A pair's distance is one sum in double over its pixels in order, so a thread has a pair, and a block 4 images by the 32
-// neighbours of a tile; the tiles are shared out to `splits` blocks:
-//          tile 0 | tile 1 | tile 2 | ...          lane = neighbour of the tile, its running minimum in registers
-//   warp 0                                         image 0 of the block
-//   ...    split 0  split 1  split 2 .. split 0    (tile % splits)
-//   warp 3                                         image 3
-// Shared memory holds two chunks of 64 pixels: X[2][32][65] as floats, rows one apart in their banks, so that 32 lanes read
-// 32 banks; x[2][4][64] as doubles, which a warp reads as one. While a chunk is summed, the next is on its way to registers,
-// 16 + 2 floats a thread, a warp's load 128 bytes in a row; it is put into the other half, and one barrier ends the chunk.
-// Beyond d both are 0, which adds nothing.
-// The lanes' minima meet by shuffles, ties to the lower index, and wait in scratch, [image][split]; the last of an image's
-// blocks to arrive takes the nearest over the splits (a minimum: whoever is last) and writes index, square and the cotangent,
-// a warp an image.
-// Bytes: 128 images, 100 neighbours of 3072 pixels: 32 x 1.2 MB of X from the second-level cache, 13 us on an H100.
 #include "fast/cuda/reduce.h"
 #include "fast/cuda/slots.h"
 
@@ -85,6 +70,20 @@ __device__ inline void cotangent(const fast_nearest &e, int image, candidate bes
     }
 }
 
+// A pair's distance is one sum in double over its pixels in order, so a thread has a pair, and a block 4 images by the 32
+// neighbours of a tile; the tiles are shared out to `splits` blocks:
+//          tile 0 | tile 1 | tile 2 | ...          lane = neighbour of the tile, its running minimum in registers
+//   warp 0                                         image 0 of the block
+//   ...    split 0  split 1  split 2 .. split 0    (tile % splits)
+//   warp 3                                         image 3
+// Shared memory holds two chunks of 64 pixels: X[2][32][65] as floats, rows one apart in their banks, so that 32 lanes read
+// 32 banks; x[2][4][64] as doubles, which a warp reads as one. While a chunk is summed, the next is on its way to registers,
+// 16 + 2 floats a thread, a warp's load 128 bytes in a row; it is put into the other half, and one barrier ends the chunk.
+// Beyond d both are 0, which adds nothing.
+// The lanes' minima meet by shuffles, ties to the lower index, and wait in scratch, [image][split]; the `last` of an image's
+// blocks to arrive takes the nearest over the splits (a minimum: whoever is last) and writes index, square and the cotangent,
+// a warp an image.
+// What takes time is the chain of d additions in double: on an H100 some 30 us for 3072 pixels.
 __global__ void __launch_bounds__(THREADS)
 nearest_of(fast_nearest e, int splits, double *squares, int *indices, unsigned *tickets)
 {

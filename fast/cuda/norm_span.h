@@ -11,7 +11,7 @@
 // V = 0: any span, block by block, read anew at each look (from L2, of which a span is a small part).
 //
 //   sums    thread --quad_sum--> partial[sum][warp][lane] | lanes[sum][lane] --times weight--> groups[sum][group]
-//                                               __syncthreads      __syncwarp                      __syncthreads
+//        in `room`:                             __syncthreads      __syncwarp                      __syncthreads
 //   coefficients    16 threads put each lane's into coef[name][lane]; then all read their quad of them. Lanes beyond c: 0.
 // Sums are float within a warp, double from there on, in an order that the shape alone decides.
 #ifndef FAST_CUDA_NORM_SPAN_H

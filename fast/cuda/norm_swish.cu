@@ -7,8 +7,10 @@
 
 namespace CUDA_SIDE {
 
-// ---- forward: z = slope e + bias ----
-
+// z = slope e + bias, y = swish(z) + add, d = swish'(z). Tiling and `room`: norm_span.h. Three looks at the span; between
+// two of them norm_add's reduction and the new coefficients, three barriers:
+//     x -> mean | e = x - mean, e^2 -> sd | z -> y, d, stats      V > 0: x, then e, stays in 4 V registers; V = 0: read thrice
+// No copies run ahead: what hides the way to memory is several blocks a multiprocessor. V > 0: 12 bytes a float, 16 with add.
 template <int V> __global__ void __launch_bounds__(norm_threads(V), V == 8 ? 2 : V == 4 ? 4 : 1)
 norm_fwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ bias,
          const float *__restrict__ add, float *__restrict__ y, float *__restrict__ d, float *__restrict__ stats)
@@ -76,8 +78,10 @@ norm_fwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
     }
 }
 
-// ---- backward: with gz = d gy, gx = slope gz - mean(slope gz) - e r^2 mean(slope gz e) = slope gz + A + e B ----
-
+// Backward: gz = d gy, gx = slope gz - mean(slope gz) - e r^2 mean(slope gz e) = slope gz + A + e B. As norm_fwd, two looks:
+//     x, d, gy -> sums of gz e and gz, also the parameters' | gx        V > 0: e and gz stay in 8 V registers, and x and d
+//                                                                       are read before the first barrier
+// An image's sums for shared parameters go to scratch, (2,n,c), for norm_sum_images. V > 0: 16 bytes a float.
 template <int V> __global__ void __launch_bounds__(norm_threads(V), V == 4 ? 3 : 1)
 norm_bwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ d,
          const float *__restrict__ stats, const float *__restrict__ gy, float *__restrict__ gx, const float *__restrict__ scale,
@@ -136,8 +140,9 @@ norm_bwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
     }
 }
 
-// ---- tangent: y_t = d slope (x_t - A + e B) ----
-
+// Tangent: y_t = d slope (x_t - A + e B) + add_t. As norm_fwd, two looks:
+//     x, x_t -> sums of x_t e and x_t: A, B | y_t        V > 0: e and x_t stay in 8 V registers, read before the first barrier
+// V > 0: 16 bytes a float, 20 with add_t.
 template <int V> __global__ void __launch_bounds__(norm_threads(V), V == 4 ? 3 : 1)
 norm_tan(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ d,
          const float *__restrict__ stats, const float *__restrict__ x_t, const float *__restrict__ add_t,
@@ -177,7 +182,9 @@ template <class F> __device__ __forceinline__ double sum_images(int n, bool live
     return column_sum<32>(sum, room);
 }
 
-// blockIdx.y: 0 for gain, 1 for bias.
+// ggain, gbias += the images' partial sums (2,n,c). Block (x, y): channels 32 x .., gain (y = 0) or bias (1); a warp reads 32
+// channels of an image, 128 bytes in a row; `room`, a double a thread, holds the 32 rows' sums until row 0 adds them. No
+// pipeline: a thread has n/32 loads.
 __global__ void __launch_bounds__(1024) norm_sum_images(int n, int c, const float *partial, float *ggain, float *gbias)
 {
     SHARED(double, room, [1024]);
@@ -201,6 +208,7 @@ void norm_finish(const norm_shape &s, const norm_gradients &to)
 
 // ---- gain and bias of images with classes ----
 
+// The images' gain and bias (n,c), one a thread; a class's row of c floats is read by as many neighbours. Nothing shared.
 __global__ void __launch_bounds__(MAP_THREADS)
 class_affine_fwd(size_t count, int c, const int32_t *labels, const float *gain, const float *bias, const float *class_gain,
                  const float *class_bias, float *image_gain, float *image_bias)
@@ -213,7 +221,8 @@ class_affine_fwd(size_t count, int c, const int32_t *labels, const float *gain, 
     image_bias[at] = bias ? fmaf(class_gain[row], bias[k], class_bias[row]) : class_bias[row];
 }
 
-// The tables: the first image of a class adds for all of it, in the images' order.
+// The tables, a thread for each image's channel: the first image of a class adds for all of it, in the images' order; others
+// return. Nothing shared: the labels, n words that all read, come from the first-level cache.
 __global__ void __launch_bounds__(MAP_THREADS)
 class_tables_bwd(size_t count, int c, const int32_t *labels, const float *gain, const float *bias, const float *image_ggain,
                  const float *image_gbias, float *gclass_gain, float *gclass_bias)
@@ -238,7 +247,7 @@ class_tables_bwd(size_t count, int c, const int32_t *labels, const float *gain, 
     gclass_bias[row] += static_cast<float>(by_bias);
 }
 
-// Gain (blockIdx.y = 0) and bias (1).
+// Gain (blockIdx.y = 0) and bias (1): as norm_sum_images, each image's times its class's gain.
 __global__ void __launch_bounds__(1024)
 class_vectors_bwd(int n, int c, const int32_t *labels, const float *class_gain, const float *image_ggain,
                   const float *image_gbias, float *ggain, float *gbias)

@@ -27,6 +27,9 @@ __device__ inline void put_second(norm_room &r, const norm_shape &s, unsigned l,
     r.coef[C2][l] = live ? static_cast<float>(-r2 * mean(GZ_E)) : 0.0f;
 }
 
+// The formulas above; tiling and `room`: norm_span.h. Three looks, between two of them a reduction and three barriers:
+//     x, x_t -> sums of x_t e, x_t: A, B | d, hy, gy -> the five sums, the parameters' | hx
+// V > 0: e and x_t, read before the first barrier, and hz + B gz stay in 12 V registers: 24 bytes a float. V = 0: 48.
 template <int V> __global__ void __launch_bounds__(norm_threads(V), V == 4 ? 2 : 1)
 norm_bwd2(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ bias,
           const float *__restrict__ d, const float *__restrict__ stats, const float *__restrict__ x_t,

@@ -1,9 +1,11 @@
 // pool.cu: average over 3x3 stride 2, maximum of 2x2, mean over pixels. Tensors are (images,h,w,lanes). All bytes bound.
 //
 // A thread makes one quad of lanes (blocked) or one float (planar) of what its kernel writes, and gathers what it needs:
-// nothing is added by two threads. Threads run along an image's (row, column, lane), so that a warp's accesses lie together; a window's
-// overlap with its neighbours is read again, from a cache. Where images are small a block holds several, one below another:
-//     threadIdx.x: items of an image;  threadIdx.y: images
+// nothing is added by two threads, and nothing is shared or staged. Threads run along an image's (row, column, lane), so that a
+// warp's accesses lie together; a window's overlap with its neighbours is read again, from a cache. 128 threads; where images
+// are small a block holds several, one below another:
+//     threadIdx.x: items of an image      | image 0: pixel 0: quads 0 1 2 3 | pixel 1: 0 1 2 3 | ... |
+//     threadIdx.y: images                 | image 1: ...
 #include "fast/cuda/map.h"
 #include "fast/cuda/reduce.h"
 #include "fast/cuda/slots.h"
@@ -44,8 +46,8 @@ template <class T> struct plane {
     }
 };
 
-// ---- average: windows around (2u,2v), of which only what lies in the image counts ----
-
+// Average: windows around (2u,2v), of which only what lies in the image counts: up to nine loads a thread, in flight together.
+//     rows 2u-1 .. 2u+1, columns 2v-1 .. 2v+1 of x  -->  (u,v) of y
 template <class T> __global__ void __launch_bounds__(POOL_THREADS)
 avgpool_fwd(int images, plane<T> in, plane<T> out, const float *x, float *y)
 {
@@ -65,7 +67,7 @@ avgpool_fwd(int images, plane<T> in, plane<T> out, const float *x, float *y)
     });
 }
 
-// Row r lies in the windows around 2u for r/2 <= u <= (r+1)/2: one or two; columns likewise.
+// Row r lies in the windows around 2u for r/2 <= u <= (r+1)/2: one or two; columns likewise. One to four loads a thread.
 template <class T> __global__ void __launch_bounds__(POOL_THREADS)
 avgpool_bwd(int images, plane<T> in, plane<T> out, const float *gy, float *gx)
 {
@@ -131,7 +133,7 @@ __device__ inline float4 given(unsigned places, unsigned place, float4 g)
                        given(places >> 24, place, g.w));
 }
 
-// CHOOSE: find which; otherwise it is given.
+// y = the largest of 2x2 of x: four loads a thread. CHOOSE: find which; otherwise it is given.
 template <class T, bool CHOOSE> __global__ void __launch_bounds__(POOL_THREADS)
 maxpool_take(int images, plane<T> in, plane<T> out, const float *x, float *y, const uint8_t *given_which, uint8_t *which)
 {
@@ -149,7 +151,7 @@ maxpool_take(int images, plane<T> in, plane<T> out, const float *x, float *y, co
     });
 }
 
-// What lies in no window gets 0.
+// gx = gy where `which` says so, else 0, also for what lies in no window: four pixels read the same gy and bytes.
 template <class T> __global__ void __launch_bounds__(POOL_THREADS)
 maxpool_bwd(int images, plane<T> in, plane<T> out, const uint8_t *which, const float *gy, float *gx)
 {
@@ -164,10 +166,11 @@ maxpool_bwd(int images, plane<T> in, plane<T> out, const uint8_t *which, const f
     });
 }
 
-// ---- mean over the pixels of a blocked tensor: a warp for an image's 16 channels, 8 pixels at a time ----
-
 constexpr int MEAN_THREADS = 128;
 
+// Mean over the pixels of a blocked tensor: a warp for an image's 16 channels, 8 pixels (512 bytes) a load, 4 loads in flight:
+//     lane l   quad l%4 of pixels l/4, l/4 + 8, ... -> its own sum -> quad_sum by shuffles -> 16 lanes write 64 bytes
+// The four warps of a block have nothing to do with one another.
 __global__ void __launch_bounds__(MEAN_THREADS) mean_fwd(size_t images, int hw, const float *x, float *y)
 {
     size_t image = static_cast<size_t>(blockIdx.x) * (MEAN_THREADS / 32) + threadIdx.x / 32;
@@ -184,6 +187,7 @@ __global__ void __launch_bounds__(MEAN_THREADS) mean_fwd(size_t images, int hw, 
         y[image * FAST_LANES + quad_channel(l)] = total / static_cast<float>(hw);
 }
 
+// gx = gy/pixels at each: a quad a thread, gy from a cache.
 __global__ void __launch_bounds__(POOL_THREADS) mean_bwd(int images, plane<float4> in, const float *gy, float *gx)
 {
     float pixels = static_cast<float>(in.h * in.w);

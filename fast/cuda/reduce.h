@@ -1,4 +1,8 @@
-// reduce.h: sums over a warp, a block, and columns of a block, in an order that the block's shape alone decides.
+// reduce.h: sums over a warp, a block, columns of a block, in an order that the block's shape alone decides; the last block.
+//
+// A warp adds by shuffles. A block of w warps has its warps' sums in `room`, shared memory of w values, which every thread then
+// adds up in the order of the warps:   warp 0 .. w-1 --shuffles--> room[w] --barrier--> sum --barrier--> room is free
+// last_block's flag is a shared word, `last`.
 #ifndef FAST_CUDA_REDUCE_H
 #define FAST_CUDA_REDUCE_H
 

@@ -15,8 +15,10 @@ static unsigned blocks_for(size_t count)
     return static_cast<unsigned>(blocks < 1 ? 1 : blocks < most ? blocks : most);
 }
 
-// partial[block] = the block's share of sum (a + b)^2: each thread in the order of its values, then threads, in a fixed tree;
-// the last block to arrive sums the partials in a fixed tree too, so that it does not matter which it is: *out.
+// *out = sum (a + b)^2, in one launch:
+//     values  --each thread, in order-->  256 sums  --block_sum, `room`-->  partial[block]  --the `last` block-->  *out
+// The last block to arrive adds up the partials, thread t those of t, t + 256, ..., then block_sum: in the order of the blocks,
+// whichever was last. No pipeline: what hides the way to memory is up to eight blocks a multiprocessor.
 __global__ void __launch_bounds__(THREADS)
 square_sum(size_t count, const float *a, const float *b, double *partial, unsigned *ticket, double *out)
 {
@@ -42,6 +44,8 @@ square_sum(size_t count, const float *a, const float *b, double *partial, unsign
         *out = sum;
 }
 
+// A thread has a parameter at a time: six loads, the step in double registers, four stores; nothing is shared or staged. Every
+// thread finds the clipping from *square by itself.
 __global__ void __launch_bounds__(THREADS) adam_step(fast_adam a)
 {
     double ratio = a.grad_clip / sqrt(*a.square), clip = a.grad_clip > 0 && ratio < 1 ? ratio : 1.0;

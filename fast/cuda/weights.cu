@@ -38,7 +38,8 @@ __device__ inline row_moments moments_of(int m, const float *w, double *room)
     return row_moments{ mean, sqrt(squares / (m - 1)) };
 }
 
-// out may be w: a thread writes what it alone reads.
+// A row of m by 256 threads, looked at three times: mean, squares about it, output; the last two from a cache. `room`: a double
+// a warp. out may be w: a thread writes what it alone reads.
 __global__ void __launch_bounds__(ROW_THREADS) weight_std_fwd(int m, const float *w, float *out)
 {
     SHARED(double, room, [ROW_THREADS / 32]);
