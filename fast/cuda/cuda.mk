@@ -36,6 +36,7 @@ endif
 ifneq ($(filter-out 0 1 checked sanitized,$(EMULATE)),)
 $(error EMULATE=$(EMULATE): 0, 1, checked or sanitized is wanted)
 endif
+LINK_sanitized := -fsanitize=address,undefined
 ifneq ($(EMULATE),0)
 TABLES    += -DFAST_CUDA_EMULATED
 LIBS      += $(CXXLIBS) $(LINK_$(EMULATE))
@@ -83,7 +84,6 @@ CU_sanitized = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 EMULATE_plain     = -O2
 EMULATE_checked   = -O2
 EMULATE_sanitized = $(CU_sanitized)
-LINK_sanitized    = -fsanitize=address,undefined
 
 CUTESTS   := $(patsubst tests/cuda/%.cu,%,$(filter-out tests/cuda/check_%,$(wildcard tests/cuda/*.cu)))
 define per_cuda_build
