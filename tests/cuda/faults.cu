@@ -28,6 +28,7 @@ static const planted all[] = {
     P(race_blocks_read, EMULATE_RACE_BLOCKS, 2, N, 0, 1), P(race_plain_sum, EMULATE_RACE_GLOBAL, 1, N, 0, 1),
     P(race_atomic_then_read, EMULATE_RACE_SHARED, 1, N, 0, 1), P(race_many_readers, EMULATE_RACE_SHARED, 1, 33, 0, 1),
     P(race_atomic_read, EMULATE_RACE_SHARED, 1, N, 0, 1), P(race_no_fence, EMULATE_RACE_BLOCKS, 4, 1, 0, 1),
+    P(race_no_barrier, EMULATE_RACE_BLOCKS, 2, 64, 0, 1),
     P(barrier_two_lines, EMULATE_BARRIER, 1, N, 0, 0), P(barrier_in_branch, EMULATE_BARRIER, 1, N, 0, 0),
     P(barrier_after_return, EMULATE_BARRIER, 1, N, 0, 0), P(barrier_against_vote, EMULATE_WARP, 1, N, 0, 0),
     P(warp_half_comes, EMULATE_WARP, 1, N, 0, 0), P(warp_not_in_mask, EMULATE_WARP, 1, N, 0, 0),

@@ -145,6 +145,19 @@ __global__ void race_no_fence(const float *x, float *y)      // the last block t
             y[16] += y[b];   // FAULT race_no_fence
 }
 
+__global__ void race_no_barrier(const float *x, float *y)    // the same, with it, but the other threads' writes may come later
+{
+    SHARED(unsigned, last, [1]);
+    y[64 + blockIdx.x * blockDim.x + threadIdx.x] = x[threadIdx.x];
+    if (threadIdx.x == 0) {
+        __threadfence();
+        last[0] = atomicAdd(reinterpret_cast<unsigned *>(y) + 8, 1u) == gridDim.x - 1;
+    }
+    __syncthreads();
+    if (last[0])
+        y[512 + threadIdx.x] = y[64 + (1 - blockIdx.x) * blockDim.x + threadIdx.x];    // FAULT race_no_barrier
+}
+
 // ---- barriers ----
 __global__ void barrier_two_lines(const float *x, float *y)
 {
