@@ -24,12 +24,14 @@ void check(cudaError_t e, const char *call)
 
 static int start()
 {
-    if (!CUDA_(stream)) {
+    if (!CUDA_(stream))
         CHECKED(cudaStreamCreateWithFlags(&CUDA_(stream), cudaStreamNonBlocking));
+    if (CUDA_(stream) && !CUDA_(tickets)) {
         CHECKED(cudaMalloc(&CUDA_(tickets), CUDA_TICKETS * sizeof(unsigned)));
-        CHECKED(cudaMemsetAsync(CUDA_(tickets), 0, CUDA_TICKETS * sizeof(unsigned), CUDA_(stream)));
+        if (CUDA_(tickets))
+            CHECKED(cudaMemsetAsync(CUDA_(tickets), 0, CUDA_TICKETS * sizeof(unsigned), CUDA_(stream)));
     }
-    return CUDA_(stream) != nullptr;
+    return CUDA_(tickets) != nullptr;
 }
 
 static void *alloc(size_t bytes)
