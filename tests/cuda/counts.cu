@@ -69,6 +69,31 @@ __global__ void operations(const float *x, float *y)
     atomicAdd(&y[0], d[0]);
 }
 
+// One warp, twice: the second time lanes 4..7 too, which had no copy to make the first time.
+__global__ void copy_border(const float *x, float *y)
+{
+    SHARED(float, s, [64]);
+    const unsigned l = threadIdx.x;
+    for (unsigned k = 0; k < 2; k++)
+        cp_async<4>(&s[32 * k + l], x + 64 * k + l, k == 0 && l / 4 == 1 ? 0 : 4);
+    cp_async_commit();
+    cp_async_wait<0>();
+    y[l] = s[l] + s[32 + l];
+}
+
+// `count` floats, by blocks of 256.
+template <class T> __global__ void copy_some(unsigned count, const T *x, T *y)
+{
+    const unsigned i = blockIdx.x * 256 + threadIdx.x;
+    FLOPS(2);
+    if (i < count)
+        y[i] = x[i];
+}
+template <class T> static void run_copy_some(unsigned count, const T *x, T *y)
+{
+    LAUNCH(copy_some<T>, (count + 255) / 256, 256, 16, nullptr, count, x, y);
+}
+
 static float *x, *y;
 
 static void begin()
@@ -197,8 +222,56 @@ TEST(operations_are_counted)
     CHECK(emulate_count(nullptr, &all) && all.tensor_flops == c.tensor_flops);
 }
 
+TEST(copies_that_some_lanes_pass)
+{
+    begin();
+    const float *from = x;
+    LAUNCH(copy_border, 1, 32, 0, nullptr, from, y);
+    const emulate_counts c = end("copy_border");
+    check_access(c.global_load, 2, 28 * 4 + 32 * 4, 4 + 4, 4 + 4);
+    check_access(c.shared_store, 2, 256, 2, 2);              // zeros are written too
+    check_access(c.shared_load, 2, 256, 2, 2);
+}
+
+// Three blocks run of each: the first, the last and one between.
+TEST(samples_stand_for_launches)
+{
+    emulate_options o = emulate_get(), few = o;
+    few.sample = 3;
+    begin();
+    few.count = 1;
+    emulate_set(few);
+    const float *from = x;
+    emulate_label("one");
+    run_copy_some(1796, from, y);                            // 7 blocks of 256 and 4 floats
+    run_copy_some(1796, from + 8, y + 8);                    // alike
+    emulate_label("other");
+    run_copy_some(1024, reinterpret_cast<const int32_t *>(from), reinterpret_cast<int32_t *>(y));
+    CHECK(cudaDeviceSynchronize() == cudaSuccess);
+    emulate_shape s;
+    CHECK(emulate_shape_of(0, &s) && !strcmp(s.kernel, "copy_some<float>") && !strcmp(s.label, "one"));
+    CHECK_EQ(s.times, 2);
+    CHECK_EQ(s.ran, 3);
+    CHECK_EQ(s.dynamic, 16);
+    CHECK_EQ(s.one.blocks, 8);
+    CHECK_EQ(s.one.flops, EMULATE_IS_CHECKED ? 8 * 256 * 2 : 0);
+    check_access(s.one.global_load, 7 * 8 + 1, 7184, 7 * 32 + 1, 7 * 32 + 1);
+    CHECK_EQ(s.read, EMULATE_IS_CHECKED ? 7184 : 0);
+    CHECK_EQ(s.written, EMULATE_IS_CHECKED ? 7184 : 0);
+    CHECK(emulate_shape_of(1, &s) && !strcmp(s.kernel, "copy_some<int>") && !strcmp(s.label, "other"));
+    CHECK_EQ(s.times, 1);
+    CHECK_EQ(s.ran, 3);
+    CHECK_EQ(s.one.blocks, 4);
+    check_access(s.one.global_store, 32, 4096, 128, 128);
+    CHECK(!emulate_shape_of(2, &s));
+    cudaFree(x);
+    cudaFree(y);
+    emulate_label("");
+    emulate_set(o);
+}
+
 }  // namespace CUDA_SIDE
 
 using namespace CUDA_SIDE;
 TEST_MAIN("cuda counts", T(coalesced_copy), T(other_copies), T(transposes), T(patterns_of_shared_memory),
-          T(operations_are_counted))
+          T(operations_are_counted), T(copies_that_some_lanes_pass), T(samples_stand_for_launches))

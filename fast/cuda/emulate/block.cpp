@@ -7,6 +7,7 @@
 #include "collective.h"
 #include "copy_async.h"
 #include "counts.h"
+#include "sample.h"
 #include "shared.h"
 
 namespace emulate {
@@ -178,8 +179,10 @@ void leave_block()
     go(&host);
 }
 
-static void run_block()
+static void run_block(const launch &l, uint64_t b)
 {
+    now.index = {static_cast<unsigned>(b % l.grid.x), static_cast<unsigned>(b / l.grid.x % l.grid.y),
+                 static_cast<unsigned>(b / (uint64_t{l.grid.x} * l.grid.y))};
     now.done = now.waiting = now.votes = 0;
     now.at_warp_op.assign((now.threads.size() + 31) / 32, 0);
     ready.clear();
@@ -195,11 +198,33 @@ static void run_block()
     self = next();
     self->runs_on = take_fiber();
     go(self->runs_on);
-    if (!abandoned)
+    if (!abandoned) {
+        count_block_end();
         return;
+    }
     abandoned = false;
     restart_fibers();
     copies_abandon();
+}
+
+// Some blocks of a launch that differs from those before it, in ascending order.
+static bool run_sample(const launch &l, uint64_t blocks)
+{
+    std::vector<uint64_t> some = sample_launch(l, blocks);
+    if (some.empty()) {
+        now.of = nullptr;
+        return true;
+    }
+    shared_begin_launch(l);
+    check_launch();
+    count_launch(l);
+    for (size_t i = 0; i < some.size() && !emulate_last_fault(); i++) {
+        now.number = i;
+        run_block(l, some[i]);
+    }
+    now.of = nullptr;
+    count_end();
+    return !emulate_last_fault();
 }
 
 bool run_blocks(const launch &l)
@@ -213,6 +238,8 @@ bool run_blocks(const launch &l)
     number_threads(l.block);
     random_state = (options.seed + 1) * 0x9e3779b97f4a7c15u | 1;
     uint64_t blocks = uint64_t{l.grid.x} * l.grid.y * l.grid.z;
+    if (options.sample > 0)
+        return run_sample(l, blocks);
     std::vector<uint64_t> order(options.order == EMULATE_RANDOM ? blocks : 0);
     for (uint64_t i = 0; i < order.size(); i++) {
         order[i] = i;
@@ -224,9 +251,7 @@ bool run_blocks(const launch &l)
     for (uint64_t i = 0; i < blocks && !emulate_last_fault(); i++) {
         uint64_t b = options.order == EMULATE_FORWARD ? i : options.order == EMULATE_REVERSE ? blocks - 1 - i : order[i];
         now.number = i;
-        now.index = {static_cast<unsigned>(b % l.grid.x), static_cast<unsigned>(b / l.grid.x % l.grid.y),
-                     static_cast<unsigned>(b / (uint64_t{l.grid.x} * l.grid.y))};
-        run_block();
+        run_block(l, b);
     }
     now.of = nullptr;
     count_end();

@@ -25,7 +25,7 @@ struct thread {
 
 // One kernel launch, its arguments by value.
 struct launch {
-    const char *name;
+    const char *name, *label;
     const void *function;
     dim3 grid, block;
     size_t dynamic;          // bytes of dynamic shared memory

@@ -7,6 +7,7 @@
 
 #include "block.h"
 #include "check.h"
+#include "counts.h"
 #include "lines.h"
 #include "tensor.h"
 
@@ -35,6 +36,8 @@ void copy_async(void *to, const void *from, size_t bytes, size_t given, where at
         fault(EMULATE_BOUNDS, at, "cp.async to what is not shared memory");
     if (given)
         touch(from, given, access::read, pc);
+    else
+        count_access(false, false, false, 0, 0, pc);
     touch(to, bytes, access::copy_begin, pc);
     memset(to, 0xff, bytes);
     queue &q = mine();

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "lines.h"
+#include "sample.h"
 #include "shared.h"
 
 namespace emulate {
@@ -19,12 +21,14 @@ struct entry {
     bool shared, store;
 };
 
-struct line_counts { bool shared, store; emulate_access sum; };
-struct kernel_counts { emulate_counts sum; std::map<uintptr_t, line_counts> lines; };
+// By address of code, and apart what one cp.async does to global and to shared memory.
+typedef std::tuple<uintptr_t, bool, bool> site;
+struct kernel_counts { emulate_counts sum; std::map<site, emulate_access> lines; };
 struct warp_log { std::vector<entry> entries; unsigned waiting, ended; };
 
 static std::map<std::string, kernel_counts> kernels;
 static kernel_counts *current;
+static emulate_counts block_sum;                 // of the block that runs
 static std::vector<warp_log> logs;
 static bool counting;
 
@@ -84,32 +88,37 @@ static emulate_access &sum_of(emulate_counts &c, bool shared, bool store)
 static void add_request(const entry *e, size_t n)
 {
     emulate_access a = e->shared ? shared_request(e, n) : global_request(e, n);
-    add(sum_of(current->sum, e->shared, e->store), a);
-    line_counts &line = current->lines[e->pc];
-    line.shared = e->shared;
-    line.store = e->store;
-    add(line.sum, a);
+    add(sum_of(block_sum, e->shared, e->store), a);
+    add(current->lines[{e->pc, e->shared, e->store}], a);
+    if (!e->shared)
+        for (size_t i = 0; i < n; i++)
+            sample_access(e[i].store, e[i].at, e[i].bytes);
 }
 
-static bool together(const entry &a, const entry &b)
+static bool same_code(const entry &a, const entry &b)
 {
-    return a.pc == b.pc && a.turn == b.turn && a.shared == b.shared && a.store == b.store && a.bytes == b.bytes;
+    return a.pc == b.pc && a.shared == b.shared && a.store == b.store;
 }
 
+// Entries are in the order in which each lane made them. Those of no bytes are a lane's turn that it passes.
 static void flush(warp_log &w)
 {
     std::vector<entry> &v = w.entries;
-    std::map<std::pair<uintptr_t, unsigned>, unsigned> turns;
-    for (entry &e : v)
-        e.turn = turns[{e.pc * 4 + e.store * 2u + e.shared, e.lane}]++;
+    std::stable_sort(v.begin(), v.end(), [](const entry &a, const entry &b) {
+        return std::tie(a.pc, a.shared, a.store, a.lane) < std::tie(b.pc, b.shared, b.store, b.lane);
+    });
+    for (size_t i = 0; i < v.size(); i++)
+        v[i].turn = i > 0 && same_code(v[i - 1], v[i]) && v[i - 1].lane == v[i].lane ? v[i - 1].turn + 1 : 0;
     std::sort(v.begin(), v.end(), [](const entry &a, const entry &b) {
-        return std::tie(a.pc, a.turn, a.shared, a.store, a.bytes, a.lane) <
-               std::tie(b.pc, b.turn, b.shared, b.store, b.bytes, b.lane);
+        return std::tie(a.pc, a.shared, a.store, a.turn, a.bytes, a.lane) <
+               std::tie(b.pc, b.shared, b.store, b.turn, b.bytes, b.lane);
     });
     for (size_t i = 0, n; i < v.size(); i += n) {
-        for (n = 1; i + n < v.size() && together(v[i], v[i + n]); n++) {
+        for (n = 1; i + n < v.size() && same_code(v[i], v[i + n]) && v[i].turn == v[i + n].turn && v[i].bytes == v[i + n].bytes;
+             n++) {
         }
-        add_request(&v[i], n);
+        if (v[i].bytes)
+            add_request(&v[i], n);
     }
     v.clear();
     w.waiting = 0;
@@ -119,7 +128,7 @@ void count_launch(const launch &l)
 {
     current = &kernels[l.name];
     current->sum.launches++;
-    counting = l.checked && options.check && options.count;
+    counting = l.checked && options.count;
     logs.assign(counting ? (now.threads.size() + 31) / 32 : 0, {});
 }
 
@@ -131,36 +140,50 @@ static void flush_all()
     }
 }
 
+static void accumulate(emulate_counts &to, const emulate_counts &c)
+{
+    to.launches += c.launches, to.blocks += c.blocks, to.threads += c.threads, to.barriers += c.barriers;
+    to.warp_ops += c.warp_ops, to.flops += c.flops, to.tensor_flops += c.tensor_flops, to.atomics += c.atomics;
+    add(to.global_load, c.global_load);
+    add(to.global_store, c.global_store);
+    add(to.shared_load, c.shared_load);
+    add(to.shared_store, c.shared_store);
+    to.shared_bytes = std::max(to.shared_bytes, c.shared_bytes);
+}
+
 void count_block()
 {
-    flush_all();
-    current->sum.blocks++;
-    current->sum.threads += now.threads.size();
+    block_sum = {};
+    block_sum.blocks = 1;
+    block_sum.threads = now.threads.size();
 }
 
-void count_end()
+void count_block_end()
 {
     flush_all();
-    logs.clear();
-    current->sum.shared_bytes = shared_used();
+    block_sum.shared_bytes = shared_used();
+    accumulate(current->sum, block_sum);
+    sample_block_end(block_sum);
 }
 
-void count_barrier() { current->sum.barriers++; }
+void count_end() { logs.clear(); }
+
+void count_barrier() { block_sum.barriers++; }
 
 void count_warp_op(uint64_t tensor_flops)
 {
-    current->sum.warp_ops++;
-    current->sum.tensor_flops += tensor_flops;
+    block_sum.warp_ops++;
+    block_sum.tensor_flops += tensor_flops;
 }
 
-void count_flops(uint64_t n) { current->sum.flops += n; }
+void count_flops(uint64_t n) { block_sum.flops += n; }
 
 void count_access(bool shared, bool atomic, bool store, uintptr_t at, size_t bytes, uintptr_t pc)
 {
     if (!counting)
         return;
     if (atomic)
-        current->sum.atomics++;
+        block_sum.atomics++;
     else
         logs[self->number / 32].entries.push_back({pc, at, static_cast<unsigned>(bytes), self->number % 32, 0, shared, store});
 }
@@ -191,17 +214,6 @@ static void print_row(const row &r)
            static_cast<double>(r.sum.units) / static_cast<double>(r.sum.ideal), r.shared ? "passes" : "sectors");
 }
 
-static void accumulate(emulate_counts &to, const emulate_counts &c)
-{
-    to.launches += c.launches, to.blocks += c.blocks, to.threads += c.threads, to.barriers += c.barriers;
-    to.warp_ops += c.warp_ops, to.flops += c.flops, to.tensor_flops += c.tensor_flops, to.atomics += c.atomics;
-    add(to.global_load, c.global_load);
-    add(to.global_store, c.global_store);
-    add(to.shared_load, c.shared_load);
-    add(to.shared_store, c.shared_store);
-    to.shared_bytes = std::max(to.shared_bytes, c.shared_bytes);
-}
-
 }  // namespace emulate
 
 using namespace emulate;
@@ -228,10 +240,10 @@ void emulate_print_lines(void)
     std::vector<row> rows;
     for (auto &k : kernels)
         for (auto &l : k.second.lines) {
-            where at = where_of(l.first);
-            row r{k.first, at.file, at.line, l.second.shared, l.second.store, {}};
+            where at = where_of(std::get<0>(l.first));
+            row r{k.first, at.file, at.line, std::get<1>(l.first), std::get<2>(l.first), {}};
             auto known = std::find_if(rows.begin(), rows.end(), [&](const row &o) { return same_line(o, r); });
-            add((known == rows.end() ? *rows.insert(known, r) : *known).sum, l.second.sum);
+            add((known == rows.end() ? *rows.insert(known, r) : *known).sum, l.second);
         }
     std::stable_sort(rows.begin(), rows.end(), [](const row &a, const row &b) {
         return a.sum.units * b.sum.ideal > b.sum.units * a.sum.ideal;

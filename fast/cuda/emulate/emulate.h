@@ -23,6 +23,7 @@ typedef struct {
     int quiet;               /* 1: print no fault */
     size_t memory;           /* bytes of device memory there are; at most 8 GiB */
     int capability;          /* of the device that is played: 80 for sm_80 */
+    int sample;              /* 0; or of launches that are alike only so many blocks of the first run: for counts, not results */
 } emulate_options;
 
 enum { EMULATE_SHARED_MAX = 227 * 1024, EMULATE_SHARED_DEFAULT = 48 * 1024 };
@@ -82,6 +83,22 @@ const char *emulate_kernel(int i);
 /* The four kinds of access, line by line of the source, worst first, as a table on stdout. */
 void emulate_print_lines(void);
 void emulate_reset_counts(void);
+
+/* With the option `sample`: launches are alike in kernel, label, grid, block and arguments, save where these point to. What a
+ * label says stays with the launches until the next one. */
+void emulate_label(const char *text);
+typedef struct {
+    const char *kernel, *label;
+    unsigned grid[3], block[3];
+    size_t dynamic;          /* bytes of dynamic shared memory */
+    uint64_t times;          /* launches alike */
+    uint64_t ran;            /* blocks of the first that ran: the first block, the last and some between */
+    emulate_counts one;      /* of one launch: the last block, and the others taken as those that ran */
+    uint64_t read, written;  /* distinct bytes of global memory: likewise, but no more than from the lowest to the highest that
+                              * was met of what each argument points to */
+} emulate_shape;
+/* The i-th in the order of their first launches; 0: there are no more. */
+int emulate_shape_of(int i, emulate_shape *out);
 
 /* Bytes allocated on the device now. */
 size_t emulate_memory_used(void);

@@ -11,7 +11,7 @@ namespace emulate {
 
 static emulate_options from_environment()
 {
-    emulate_options o = {EMULATE_FORWARD, 1, 1, 0, 0, size_t{4} << (sizeof(void *) > 4 ? 30 : 26), 90};
+    emulate_options o = {EMULATE_FORWARD, 1, 1, 0, 0, size_t{4} << (sizeof(void *) > 4 ? 30 : 26), 90, 0};
     const char *text = getenv("ICD_EMULATE");
     if (text && !strcmp(text, "reverse"))
         o.order = EMULATE_REVERSE;

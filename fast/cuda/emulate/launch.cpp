@@ -8,6 +8,7 @@
 
 #include "block.h"
 #include "host.h"
+#include "lines.h"
 #include "shared.h"
 #include "trace.h"
 
@@ -27,7 +28,9 @@ static const char *refusal(const kernel_call &k)
 }
 
 // What is queued: the launch with its name and arguments, by value.
-struct queued { std::string name; std::vector<uint64_t> args; std::vector<argument> arguments; launch l; };
+struct queued { const char *name; std::string label; std::vector<uint64_t> args; std::vector<argument> arguments; launch l; };
+
+static std::string label;                        // of the launches to come
 
 cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes)
 {
@@ -35,16 +38,15 @@ cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes)
     if (const char *why = refusal(k)) {
         if (!options.quiet)
             fprintf(stderr, "cuda-emulated: %s:%d: %s<<<(%u,%u,%u), (%u,%u,%u), %zu>>> refused: %s\n", k.at.file, k.at.line,
-                    k.name, k.grid.x, k.grid.y, k.grid.z, k.block.x, k.block.y, k.block.z, k.dynamic, why);
+                    kernel_name(k.function, k.name), k.grid.x, k.grid.y, k.grid.z, k.block.x, k.block.y, k.block.z, k.dynamic, why);
         return answer(cudaErrorInvalidConfiguration);
     }
-    std::string name = k.name[0] == '(' ? std::string(k.name + 1, strlen(k.name) - 2) : k.name;
-    queued q{name, std::vector<uint64_t>((bytes + 15) / 16 * 2 + 2), {k.arguments, k.arguments + k.count}, {}};
+    queued q{kernel_name(k.function, k.name), label, std::vector<uint64_t>((bytes + 15) / 16 * 2 + 2), {k.arguments, k.arguments + k.count}, {}};
     memcpy(q.args.data(), args, bytes);
-    q.l = {nullptr, k.function, k.grid, k.block, k.dynamic, k.call, nullptr, bytes, nullptr, k.count, k.checked, k.at};
+    q.l = {q.name, nullptr, k.function, k.grid, k.block, k.dynamic, k.call, nullptr, bytes, nullptr, k.count, k.checked, k.at};
     submit(k.on, [q] {
         launch l = q.l;
-        l.name = q.name.c_str();
+        l.label = q.label.c_str();
         l.args = q.args.data();
         l.arguments = q.arguments.data();
         trace_before(l);
@@ -140,3 +142,5 @@ const char *cudaGetErrorString(cudaError_t e)
 }
 
 }  // namespace emulate
+
+void emulate_label(const char *text) { emulate::label = text; }

@@ -1,6 +1,7 @@
 // lines.cpp: source lines by addr2line, which comes with every linker; the program's extent and symbols by its own headers.
 #include "lines.h"
 
+#include <cxxabi.h>
 #include <fcntl.h>
 #include <link.h>
 #include <stdio.h>
@@ -110,6 +111,36 @@ const char *symbol_of(uintptr_t pc)
         read_symbols(&symbols);
     auto found = symbols.find(pc);
     return found == symbols.end() ? "?" : found->second.c_str();
+}
+
+// icd_emul::conv_gemm<8, 8>(gemm_shape, float const*) as conv_gemm<8,8>: no result, no namespace, no casts, no arguments.
+static std::string readable(const char *demangled)
+{
+    std::string from = demangled, to;
+    size_t space = from.find("icd_emul::");
+    for (size_t i = space == std::string::npos ? 0 : space + 10, depth = 0; i < from.size(); i++) {
+        depth += from[i] == '<';
+        depth -= from[i] == '>';
+        if (from[i] == '(' && !depth)
+            break;
+        if (from[i] == '(')
+            i = from.find(')', i);
+        else if (from[i] != ' ')
+            to += from[i];
+    }
+    return to;
+}
+
+const char *kernel_name(const void *function, const char *text)
+{
+    static std::map<const void *, std::string> names;
+    std::string &name = names[function];
+    if (name.empty()) {
+        char *demangled = abi::__cxa_demangle(symbol_of(reinterpret_cast<uintptr_t>(function)), nullptr, nullptr, nullptr);
+        name = demangled ? readable(demangled) : text;
+        free(demangled);
+    }
+    return name.c_str();
 }
 
 }  // namespace emulate

@@ -17,6 +17,8 @@ uintptr_t long_pc(uint32_t pc);
 const char *symbol_of(uintptr_t pc);
 // Does the program itself (code, constants, variables) lie at a?
 bool in_program(uintptr_t a);
+// The kernel at `function` with its template's parameters: conv_gemm<8,8>; `text` where there is no symbol.
+const char *kernel_name(const void *function, const char *text);
 
 }  // namespace emulate
 #endif
