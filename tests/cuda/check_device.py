@@ -74,9 +74,12 @@ def driver():
         value = ctypes.c_int()
         return value.value if cuda.cuDeviceGetAttribute(ctypes.byref(value), which, device) == 0 else 0
 
+    version = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    if toolkit() and int(toolkit().split(".")[0]) > int(version.split(".")[0]):
+        return f"the driver of {name.value.decode()} is for CUDA {version}, and the toolkit is {toolkit()}: another CUDA_HOME?"
     return {"name": name.value.decode(), "capability": 10 * attribute(75) + attribute(76), "multiprocessors": attribute(16),
             "clock, MHz": attribute(13) // 1000, "memory clock, MHz": attribute(36) // 1000, "memory bus, bits": attribute(37),
-            "memory, MiB": memory.value >> 20, "CUDA of the driver": f"{version.value // 1000}.{version.value % 1000 // 10}"}
+            "memory, MiB": memory.value >> 20, "CUDA of the driver": version}
 
 
 def said(*command):
@@ -91,6 +94,11 @@ def said(*command):
 def nvcc():
     home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
     return os.environ.get("NVCC") or shutil.which(os.path.join(home, "bin", "nvcc")) or shutil.which("nvcc")
+
+
+def toolkit():
+    """Its version; '' without nvcc."""
+    return (re.findall(r"release [\d.]+, V([\d.]+)", said(nvcc(), "--version")) or [""])[0] if nvcc() else ""
 
 
 def architecture(capability):
@@ -109,7 +117,7 @@ def machine(o, gpu):
         rows["driver"] = said(*smi, "--query-gpu=driver_version") or "not known: no nvidia-smi"
         rows["clocks now and at most, power limit"] = said(
             *smi, "--query-gpu=clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.limit")
-    rows["toolkit"] = (re.findall(r"release [\d.]+, V[\d.]+", said(nvcc(), "--version")) or [""])[0] if nvcc() else "no nvcc"
+    rows["toolkit"] = toolkit() or "no nvcc"
     rows["settings"] = f"{NET} {' '.join(o.settings)}"
     return table(("", ""), rows.items())
 
