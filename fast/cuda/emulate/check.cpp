@@ -5,7 +5,8 @@
 // ordered after one that thread u of its block made at clock k if a barrier of the block came after k, if u = t, or if both are
 // of one warp and t met u in a __syncwarp after k (met[t][u] > k). Accesses of other blocks of the launch are not ordered,
 // unless both are atomic, or this block has made an atomic access to a word after an atomic access of theirs that followed a
-// __threadfence: the last block to arrive, which adds up what the others left.
+// __threadfence: the last block to arrive, which adds up what the others left: what was written before that access, by its
+// thread or by others that a barrier or a __syncwarp has put before it.
 #include "check.h"
 
 #include <sys/mman.h>
@@ -33,6 +34,18 @@ static uint32_t acquired;                        // accesses of other blocks up 
 static std::vector<uint32_t> thread_clock;       // of the thread's last __syncwarp
 static std::vector<uint32_t> met;                // (threads, 32)
 static std::vector<uint8_t> fenced;              // the thread has written nothing since its __threadfence
+
+// A block's last atomic access after a __threadfence: by `thread` at clock `at`; what it put before it.
+struct publication {
+    uint32_t barrier, at, end;                   // clocks: the barrier before; the next block's begin (0: it has not begun)
+    uint32_t met[32];                            // of its lane
+    unsigned thread;
+    bool has(unsigned u, uint32_t clock) const
+    {
+        return clock < barrier || (u == thread ? clock <= at : u / 32 == thread / 32 && met[u % 32] > clock);
+    }
+};
+static std::vector<publication> publications;    // of the launch, in the order of their clocks
 
 static bool checking() { return self && now.of->checked && options.check; }
 
@@ -78,9 +91,16 @@ void check_launch()
     thread_clock.assign(now.threads.size(), 0);
     met.assign((now.threads.size() + 31) / 32 * 32 * 32, 0);
     fenced.assign(now.threads.size(), 0);
+    publications.clear();
 }
 
-void check_block() { acquired = 0; block_clock = barrier_clock = ++now_clock; }
+void check_block()
+{
+    acquired = 0;
+    block_clock = barrier_clock = ++now_clock;
+    if (!publications.empty() && !publications.back().end)
+        publications.back().end = block_clock;
+}
 void check_barrier() { barrier_clock = ++now_clock; }
 
 void check_warp(unsigned mask)
@@ -118,6 +138,25 @@ struct view {
 
 static bool other_block(uint32_t clock) { return clock >= launch_clock && clock < block_clock && clock > acquired; }
 
+// Did thread u of another block write at `clock` with nothing to put that before its block's publication?
+static bool unpublished(unsigned u, uint32_t clock)
+{
+    if (clock < launch_clock || clock >= block_clock || publications.empty())
+        return false;
+    auto p = std::upper_bound(publications.begin(), publications.end(), clock,
+                              [](uint32_t c, const publication &of) { return c < of.barrier; });
+    return p != publications.begin() && (--p)->end > clock && !p->has(u, clock);
+}
+
+static void publish(uint32_t clock)
+{
+    publication p{barrier_clock, clock, 0, {}, self->number};
+    std::copy_n(&met[self->number * 32], 32, p.met);
+    if (!publications.empty() && !publications.back().end)
+        publications.pop_back();
+    publications.push_back(p);
+}
+
 // Has thread u's access at `clock` (not before this block) happened before what this thread does now?
 static bool ordered(unsigned u, uint32_t clock)
 {
@@ -141,7 +180,7 @@ static void against_write(const view &v, const cell &c)
     emulate_kind kind = v.of == &shared_space ? EMULATE_RACE_SHARED : EMULATE_RACE_GLOBAL;
     if (v.kind == access::atomic && c.flags & ATOMIC)
         return;
-    if (v.of == &global_space && other_block(c.write))
+    if (v.of == &global_space && (other_block(c.write) || unpublished(c.writer, c.write)))
         race(v, EMULATE_RACE_BLOCKS, "wrote", c.writer, c.write_pc);
     if (c.write >= block_clock && !ordered(c.writer, c.write))
         race(v, kind, "wrote", c.writer, c.write_pc);
@@ -185,6 +224,8 @@ static void note_write(const view &v, cell &c)
     bool published = v.kind == access::atomic && fenced[self->number];
     c.flags = static_cast<uint8_t>((c.flags & (MANY_WARPS | SPLIT)) | (v.kind == access::atomic ? ATOMIC : 0) |
                                    (published ? PUBLISHED : 0) | (v.kind == access::copy_begin ? PENDING : 0));
+    if (published)
+        publish(v.clock);
     c.write = v.clock;
     c.writer = static_cast<uint16_t>(self->number);
     c.write_pc = short_pc(v.pc);

@@ -23,7 +23,7 @@ typedef struct {
     int quiet;               /* 1: print no fault */
     size_t memory;           /* bytes of device memory there are; at most 8 GiB */
     int capability;          /* of the device that is played: 80 for sm_80 */
-    int sample;              /* 0; or of launches that are alike only so many blocks of the first run: for counts, not results */
+    int sample;              /* 0; or of launches that are alike only so many blocks of the first run: for counts alone */
 } emulate_options;
 
 enum { EMULATE_SHARED_MAX = 227 * 1024, EMULATE_SHARED_DEFAULT = 48 * 1024 };

@@ -28,7 +28,13 @@ static const char *refusal(const kernel_call &k)
 }
 
 // What is queued: the launch with its name and arguments, by value.
-struct queued { const char *name; std::string label; std::vector<uint64_t> args; std::vector<argument> arguments; launch l; };
+struct queued {
+    const char *name;
+    std::string label;
+    std::vector<uint64_t> args;
+    std::vector<argument> arguments;
+    launch l;
+};
 
 static std::string label;                        // of the launches to come
 
@@ -38,10 +44,12 @@ cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes)
     if (const char *why = refusal(k)) {
         if (!options.quiet)
             fprintf(stderr, "cuda-emulated: %s:%d: %s<<<(%u,%u,%u), (%u,%u,%u), %zu>>> refused: %s\n", k.at.file, k.at.line,
-                    kernel_name(k.function, k.name), k.grid.x, k.grid.y, k.grid.z, k.block.x, k.block.y, k.block.z, k.dynamic, why);
+                    kernel_name(k.function, k.name), k.grid.x, k.grid.y, k.grid.z, k.block.x, k.block.y, k.block.z,
+                    k.dynamic, why);
         return answer(cudaErrorInvalidConfiguration);
     }
-    queued q{kernel_name(k.function, k.name), label, std::vector<uint64_t>((bytes + 15) / 16 * 2 + 2), {k.arguments, k.arguments + k.count}, {}};
+    queued q{kernel_name(k.function, k.name), label, std::vector<uint64_t>((bytes + 15) / 16 * 2 + 2),
+             {k.arguments, k.arguments + k.count}, {}};
     memcpy(q.args.data(), args, bytes);
     q.l = {q.name, nullptr, k.function, k.grid, k.block, k.dynamic, k.call, nullptr, bytes, nullptr, k.count, k.checked, k.at};
     submit(k.on, [q] {

@@ -41,7 +41,8 @@ static std::map<std::pair<uintptr_t, bool>, region> regions;
 static std::string key_of(const launch &l)
 {
     char head[160];
-    snprintf(head, sizeof head, "%u %u %u %u %u %u %zu ", l.grid.x, l.grid.y, l.grid.z, l.block.x, l.block.y, l.block.z, l.dynamic);
+    snprintf(head, sizeof head, "%u %u %u %u %u %u %zu ", l.grid.x, l.grid.y, l.grid.z, l.block.x, l.block.y, l.block.z,
+             l.dynamic);
     std::string key = std::string(l.name) + '\n' + l.label + '\n' + head;
     pointers.clear();
     for (size_t i = 0; i < l.count; i++) {
