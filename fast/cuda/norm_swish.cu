@@ -74,6 +74,7 @@ norm_fwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
                                         live > 2 ? swish_1(z.z, gz) : 0.0f, live > 3 ? swish_1(z.w, gw) : 0.0f);
             st4(d + p.place(b, q), slopes);
             st4(y + p.place(b, q), add ? out + ld4(add + p.place(b, q)) : out);
+            FLOPS(4 * 8);                        // a value, in all three looks; swish.h counts its own
         });
     }
 }
@@ -136,6 +137,7 @@ norm_bwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
             float4 e = V ? kept_e[k] : ld4(x + p.place(b, q)) - mean;
             float4 gz = V ? kept_gz[k] : ld4(d + p.place(b, q)) * ld4(gy + p.place(b, q));
             st4(gx + p.place(b, q), fma4(slope, gz, fma4(e, cross, plain)));
+            FLOPS(4 * 9);                        // a value, in both looks
         });
     }
 }
@@ -167,6 +169,7 @@ norm_tan(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
             float4 moved = V ? kept_t[k] : ld4(x_t + p.place(b, q));
             float4 out = fma4(e, cross, moved - mean_t) * slope * ld4(d + p.place(b, q));
             st4(y_t + p.place(b, q), add_t ? out + ld4(add_t + p.place(b, q)) : out);
+            FLOPS(4 * 10);
         });
     }
 }

@@ -86,6 +86,7 @@ norm_bwd2(norm_shape s, const float *__restrict__ x, const float *__restrict__ g
             size_t at = p.place(b, q);
             float4 e = V ? kept_e[k] : ld4(x + at) - mean, moved = V ? kept_t[k] : ld4(x_t + at);
             st4(hx + at, fma4(slope, V ? kept_h[k] : ld4(hx + at), fma4(e, c1, fma4(moved - mean_t, c2, c0))));
+            FLOPS(4 * 32);                       // a value, in all three looks; swish.h counts its own
         });
     }
 }

@@ -63,6 +63,7 @@ avgpool_fwd(int images, plane<T> in, plane<T> out, const float *x, float *y)
                 if (row >= 0 && row < in.h && column >= 0 && column < in.w)
                     sum = sum + get(from + in.at(row, column, part), sum);
             }
+        FLOPS(10 * out.wide);
         put(y + out.image(i) + out.at(u, v, part), each([](float a) { return a * (1.0f / 9.0f); }, sum));
     });
 }
@@ -82,6 +83,7 @@ avgpool_bwd(int images, plane<T> in, plane<T> out, const float *gy, float *gx)
             if (!again && u < out.h && v < out.w)
                 sum = sum + get(from + out.at(u, v, part), sum);
         }
+        FLOPS(5 * in.wide);                      // at most
         put(gx + in.image(i) + in.at(r, s, part), each([](float a) { return a * (1.0f / 9.0f); }, sum));
     });
 }

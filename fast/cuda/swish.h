@@ -11,6 +11,7 @@ namespace CUDA_SIDE {
 struct logistic { float s, c; };
 __device__ inline logistic logistic_of(float z)
 {
+    FLOPS(4);
     float e = expf(-fabsf(z)), large = __fdividef(1.0f, 1.0f + e), small = e * large;
     return z < 0 ? logistic{ small, large } : logistic{ large, small };
 }
@@ -18,10 +19,18 @@ __device__ inline logistic logistic_of(float z)
 __device__ inline float swish(float z) { return z * logistic_of(z).s; }
 
 // swish' = s + z s c
-__device__ inline float swish_1(float z, logistic g) { return fmaf(z * g.s, g.c, g.s); }
+__device__ inline float swish_1(float z, logistic g)
+{
+    FLOPS(3);
+    return fmaf(z * g.s, g.c, g.s);
+}
 
 // swish'' = s c (2 + z (c - s))
-__device__ inline float swish_2(float z, logistic g) { return g.s * g.c * fmaf(z, g.c - g.s, 2.0f); }
+__device__ inline float swish_2(float z, logistic g)
+{
+    FLOPS(5);
+    return g.s * g.c * fmaf(z, g.c - g.s, 2.0f);
+}
 
 }  // namespace CUDA_SIDE
 #endif
