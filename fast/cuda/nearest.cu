@@ -39,7 +39,7 @@ template <int COUNT> __device__ inline void fetch(float (&to)[COUNT], int d, int
     const float *p = a + static_cast<size_t>(chunk_row()) * static_cast<size_t>(d) + static_cast<size_t>(pixel);
 #pragma unroll
     for (int i = 0; i < COUNT; i++)
-        to[i] = pixel < d && chunk_row() + i * ROWS < rows ? p[static_cast<size_t>(i * ROWS) * static_cast<size_t>(d)] : 0.0f;
+        to[i] = pixel < d && chunk_row() + i * ROWS < rows ? p[i * ROWS * d] : 0.0f;
 }
 
 __device__ inline void put(const chunk &c, float *X, double *x)
