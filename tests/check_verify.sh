@@ -15,6 +15,8 @@ status()
 }
 status 0 'slots of portable: [0-9]* passed, 0 failed' --engine cpu:portable --only langevin
 status 0 'verify  *[0-9]* passed, 0 failed'           --engine cpu --only adam
+status 0 'training: 3 iterations.*with attention'     --engine cpu:portable --only 'training:3 iter'
+status 1 'nothing of that name'                       --engine cpu:portable --only 'engine:no such model'
 status 1 'nothing of that name'                       --engine cpu:portable --only 'no such slot'
 status 1 'ref and ref64'                              --engine toaster
 status 1 'no engine .cuda:toaster'                    --engine cuda:toaster

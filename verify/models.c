@@ -2,6 +2,7 @@
 #include "models.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "common/rng.h"
 
@@ -40,6 +41,8 @@ static icd_status make_theta(verify_model *m)
     }
     return ICD_OK;
 }
+
+int verify_model_wanted(int i, const char *only) { return !only || strstr(models[i].name, only) != NULL; }
 
 icd_status verify_model_make(int i, verify_model *m, icd_err *err)
 {

@@ -18,18 +18,19 @@ static inline int icd_passed(const icd_comparison *c) { return c->error <= c->bo
 
 typedef struct { void (*tell)(void *context, const icd_comparison *c); void *context; } icd_listener;
 
-/* Each runs its comparisons and tells each to the listener. ICD_OK or ICD_ENOMEM; how the comparisons went is what was told. */
+/* Each runs its comparisons and tells each to the listener. ICD_OK or ICD_ENOMEM; how the comparisons went is what was told.
+ * `only`: NULL, or what the names of the models to be looked at have in them. */
 
 /* Derivatives by several routes. table NULL: ref64's, and (with floats) those of ref against it; otherwise those of the
  * engine over this table against them. */
-icd_status icd_verify_ref(const fast_backend *table, int floats, const icd_listener *l, icd_err *err);
+icd_status icd_verify_ref(const fast_backend *table, int floats, const char *only, const icd_listener *l, icd_err *err);
 /* Every slot of a kernel table against ref/'s tape in double, or with `only` (NULL: all) those of the families with a slot
  * whose name holds it. The table must be usable. */
 icd_status icd_verify_slots(const fast_backend *b, const char *only, const icd_listener *l, icd_err *err);
 
 /* The engine over a kernel table against ref64: everything that an iteration gives, in every setting, on every small model. */
-icd_status icd_verify_engine(const fast_backend *table, const icd_listener *l, icd_err *err);
-/* Twenty iterations of Algorithm 1 by that engine against ref64. */
-icd_status icd_verify_training(const fast_backend *table, const icd_listener *l, icd_err *err);
+icd_status icd_verify_engine(const fast_backend *table, const char *only, const icd_listener *l, icd_err *err);
+/* Iterations of Algorithm 1 by that engine against ref64. */
+icd_status icd_verify_training(const fast_backend *table, const char *only, const icd_listener *l, icd_err *err);
 
 #endif

@@ -331,10 +331,12 @@ static icd_status one_model(bench *b, icd_err *err)
     return ICD_OK;
 }
 
-icd_status icd_verify_engine(const fast_backend *table, const icd_listener *l, icd_err *err)
+icd_status icd_verify_engine(const fast_backend *table, const char *only, const icd_listener *l, icd_err *err)
 {
     icd_status s = ICD_OK;
     for (int i = 0; i < VERIFY_MODELS && s == ICD_OK; i++) {
+        if (!verify_model_wanted(i, only))
+            continue;
         bench b = { .listener = *l, .table = table };
         s = verify_model_make(i, &b.m, err);
         if (s == ICD_OK)

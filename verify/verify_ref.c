@@ -309,12 +309,14 @@ static icd_status open_engine(bench *b, icd_err *err)
     return b->engine->import(b->engine, ICD_PARAMETERS, b->theta, err);
 }
 
-icd_status icd_verify_ref(const fast_backend *table, int floats, const icd_listener *l, icd_err *err)
+icd_status icd_verify_ref(const fast_backend *table, int floats, const char *only, const icd_listener *l, icd_err *err)
 {
     icd_status s = ICD_OK;
     for (int i = 0; i < VERIFY_MODELS && s == ICD_OK; i++) {
         verify_model m;
         bench b = { .listener = *l, .table = table };
+        if (!verify_model_wanted(i, only))
+            continue;
         s = verify_model_make(i, &m, err);
         if (s == ICD_OK)
             s = prepare(&b, &m);

@@ -1,8 +1,9 @@
-/* verify_training.c: twenty iterations of Algorithm 1 on drawn digits by the engine over a kernel table, against ref64, noise
- * for noise; ref's own float is the yardstick, since a chain of chains multiplies what rounding starts.       [ICD:alg1] */
+/* verify_training.c: iterations of Algorithm 1 on drawn digits by the engine over a kernel table, against ref64, noise for
+ * noise; ref's own float is the yardstick, since a chain of chains multiplies what rounding starts.            [ICD:alg1] */
 #include "verify.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "common/algorithm1.h"
 #include "common/dataset.h"
@@ -13,14 +14,15 @@
 
 enum { ITERATIONS = 20, ENGINES = 3 };       /* judged, ref64, ref */
 
-static const struct { const char *name, *text; } runs[] = {
-    { "training: code-mnist, 2 filters",
+/* With 16 channels and more the convolutions of a table with tensor cores run on them. */
+static const struct { const char *name; int iterations, tensor; const char *text; } runs[] = {
+    { "training: 20 iterations, code-mnist, 2 filters", ITERATIONS, 0,
       "arch = code-mnist\nimage = 1x28x28\nmultiscale = off\nfilters = 2\nnorm = auto\nweight_std = on\n"
       "steps = 4\nstep_size = 10\nnoise_order = before\nclamp = on\nrestart_prob = 0.1\n"
       "crop_min = 1\nflip = 0\ncolor_strength = 0\n"
       "w_ent = 0.3\nenergy_l2 = 1\nkl_batch = 4\nnn_set = 10\nnn_min_buffer = 12\nbuffer = reservoir\nbuffer_size = 40\n"
       "batch = 6\nlr = 0.001\nbeta1 = 0.9\nadam_eps = 0.01\ngrad_clip = 0.5\nema = 0.99\n" },
-    { "training: multi-scale with attention",
+    { "training: 20 iterations, multi-scale with attention", ITERATIONS, 0,
       "arch = full: conv F 4 2 1 | swish | maxpool | attn | res 2F | mean | dense 1 ; "
       "half: conv F 4 2 1 | down F | attn | mean | dense 1\n"
       "image = 1x28x28\nmultiscale = on\nfilters = 8\nnorm = group\nweight_std = off\n"
@@ -28,6 +30,14 @@ static const struct { const char *name, *text; } runs[] = {
       "crop_min = 0.5\nflip = 0.5\ncolor_strength = 0\n"
       "w_ent = 1\nnn_set = 10\nnn_min_buffer = 5\nbuffer = fifo\nbuffer_size = 40\nbackprop_steps = 2\n"
       "batch = 5\nlr = 0.001\nadam_eps = 0.01\ngrad_clip = 0\nema = 0.9\n" },
+    { "training: 3 iterations, multi-scale with attention, 16 filters", 3, 1,
+      "arch = full: conv F 4 2 1 | swish | res F | down F | attn | res 2F | swish | mean | dense 1 ; "
+      "half: conv F 4 2 1 | res F | mean | dense 1\n"
+      "image = 1x28x28\nmultiscale = on\nfilters = 16\nnorm = auto\nweight_std = on\n"
+      "steps = 2\nstep_size = 10\nnoise_order = after\nclamp = on\nrestart_prob = 0.1\n"
+      "crop_min = 0.5\nflip = 0.5\ncolor_strength = 0\n"
+      "w_ent = 0.3\nenergy_l2 = 1\nkl_batch = 2\nnn_set = 6\nnn_min_buffer = 2\nbuffer = reservoir\nbuffer_size = 40\n"
+      "batch = 3\nlr = 0.001\nadam_eps = 0.01\ngrad_clip = 0.5\nema = 0.9\n" },
 };
 enum { RUNS = sizeof runs / sizeof runs[0] };
 
@@ -36,15 +46,56 @@ typedef struct {
     icd_config config;
     icd_arch arch;
     icd_images data;
+    int iterations;
+    fast_backend table;                                  /* the judged one, its convolutions counted */
     double *start, *theta[ENGINES], *ema[ENGINES];       /* (p) each */
     double d[ENGINES][ITERATIONS], kl[ENGINES][ITERATIONS], r[ENGINES][ITERATIONS];
 } bench;
+
+/* ---- convolutions that round their factors, by pass ---- */
+
+static const fast_backend *counted;
+static int rounded[3];                                   /* forward, to the input, to the weights */
+
+static void count_fwd(fast_ctx *x, int n, const fast_conv *c, const float *in, const float *packed, const float *bias,
+                      const float *add, float *y)
+{
+    rounded[0] += c->fwd == FAST_CONV_TF32 || c->fwd == FAST_CONV_BF16;
+    counted->conv_fwd(x, n, c, in, packed, bias, add, y);
+}
+static void count_bwd_x(fast_ctx *x, int n, const fast_conv *c, const float *gy, const float *packed, const float *add,
+                        float *gx)
+{
+    rounded[1] += c->bwd_x == FAST_CONV_TF32 || c->bwd_x == FAST_CONV_BF16;
+    counted->conv_bwd_x(x, n, c, gy, packed, add, gx);
+}
+static void count_bwd_w(fast_ctx *x, int n, const fast_conv *c, const float *in, const float *gy, const float *scale, float *gw)
+{
+    rounded[2] += c->bwd_w == FAST_CONV_TF32 || c->bwd_w == FAST_CONV_BF16;
+    counted->conv_bwd_w(x, n, c, in, gy, scale, gw);
+}
+
+/* The table to be judged; one that rounds factors has a device, whose slots one thread calls: its convolutions are counted. */
+static const fast_backend *judged(bench *b, const fast_backend *table)
+{
+    if (table->unit == 0)
+        return table;
+    counted = table;
+    memset(rounded, 0, sizeof rounded);
+    b->table = *table;
+    b->table.conv_fwd = count_fwd;
+    b->table.conv_bwd_x = count_bwd_x;
+    b->table.conv_bwd_w = count_bwd_w;
+    return &b->table;
+}
+
+/* ---- a run ---- */
 
 static icd_status open_engine(bench *b, int which, const fast_backend *table, icd_engine **e, icd_err *err)
 {
     icd_engine_options o = { .threads = which == 0 ? 2 : 1, .memory = SIZE_MAX, .winograd = 4 };
     if (which == 0)
-        return fast_engine_open(e, table->name, table, &b->arch, &o, err);
+        return fast_engine_open(e, table->name, judged(b, table), &b->arch, &o, err);
     return (which == 1 ? icd_engine_ref64_open : icd_engine_ref_open)(e, &b->arch, &o, err);
 }
 
@@ -55,7 +106,7 @@ static icd_status train(bench *b, int which, icd_engine *e, icd_err *err)
     ICD_TRY(e->import(e, ICD_PARAMETERS, b->start, err));
     ICD_TRY(e->import(e, ICD_EMA, b->start, err));
     ICD_TRY(icd_training_init(&t, &b->arena, &b->config, &b->arch, e, &b->data, err));
-    for (int i = 0; i < ITERATIONS; i++) {
+    for (int i = 0; i < b->iterations; i++) {
         ICD_TRY(icd_algorithm1_turn(&t, &s, err));
         b->d[which][i] = s.loss.energy_positive - s.loss.energy_negative;
         b->kl[which][i] = s.loss.loss_opt + s.loss.loss_ent;
@@ -71,6 +122,7 @@ static icd_status prepare(bench *b, int run, icd_err *err)
     size_t length = 0;
     while (text[length])
         length++;
+    b->iterations = runs[run].iterations;
     icd_config_default(&b->config);
     ICD_TRY(icd_config_parse(&b->config, runs[run].name, text, length, err));
     ICD_TRY(icd_config_check(&b->config, err));
@@ -99,7 +151,7 @@ static void judge(const icd_listener *l, const fast_backend *table, const char *
     row_end(&r, l, table->name, "ref64");
 }
 
-/* What twenty updates changed: theta - start. */
+/* What the updates changed: theta - start. */
 static void change(const bench *b, double *theta)
 {
     for (size_t i = 0; i < b->arch.n_values; i++)
@@ -121,18 +173,26 @@ static icd_status one_run(bench *b, int run, const fast_backend *table, const ic
         change(b, b->theta[which]);
         change(b, b->ema[which]);
     }
-    judge(l, table, name, "20 iterations: d_t", ITERATIONS, b->d[0], b->d[1], b->d[2]);
-    judge(l, table, name, "20 iterations: L_opt + L_ent", ITERATIONS, b->kl[0], b->kl[1], b->kl[2]);
-    judge(l, table, name, "20 iterations: r_t", ITERATIONS, b->r[0], b->r[1], b->r[2]);
-    judge(l, table, name, "20 iterations: change of the parameters", b->arch.n_values, b->theta[0], b->theta[1], b->theta[2]);
-    judge(l, table, name, "20 iterations: change of the EMA", b->arch.n_values, b->ema[0], b->ema[1], b->ema[2]);
+    size_t n = (size_t)b->iterations, p = b->arch.n_values;
+    judge(l, table, name, "d_t", n, b->d[0], b->d[1], b->d[2]);
+    judge(l, table, name, "L_opt + L_ent", n, b->kl[0], b->kl[1], b->kl[2]);
+    judge(l, table, name, "r_t", n, b->r[0], b->r[1], b->r[2]);
+    judge(l, table, name, "change of the parameters", p, b->theta[0], b->theta[1], b->theta[2]);
+    judge(l, table, name, "change of the EMA", p, b->ema[0], b->ema[1], b->ema[2]);
+    if (table->unit > 0 && runs[run].tensor) {
+        verify_row r = row_begin(name, "passes of a convolution that rounded none");
+        row_note(&r, EXACT_CASE, !rounded[0] + !rounded[1] + !rounded[2], icd_cases[EXACT_CASE].bound, "");
+        row_end(&r, l, table->name, "tensor cores in all three");
+    }
     return ICD_OK;
 }
 
-icd_status icd_verify_training(const fast_backend *table, const icd_listener *l, icd_err *err)
+icd_status icd_verify_training(const fast_backend *table, const char *only, const icd_listener *l, icd_err *err)
 {
     icd_status s = ICD_OK;
     for (int i = 0; i < RUNS && s == ICD_OK; i++) {
+        if (only && !strstr(runs[i].name, only))
+            continue;
         bench *b = icd_alloc(1, sizeof *b);
         if (!b)
             return icd_fail(err, ICD_ENOMEM, "out of memory for %s", runs[i].name);
