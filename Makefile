@@ -92,9 +92,12 @@ $(B)/tests/test_engine_$1 $(B)/tests/test_engine_memory_$1: $(B)/tests/%_$1: tes
 endef
 $(foreach e,$(ENGINES),$(eval $(call per_engine,$e)))
 
+# JOBS=2 tests at a time; SKIP: programs to leave out (where an emulator of a machine would take hours).
+JOBS   ?= 2
 CHECKS ?= $(sort $(wildcard tests/check_*.sh))
-check: $(EXE) $(TESTS) $(REFTESTS) $(ENGINETESTS)
-	@B=$(B) EXE=$(abspath $(EXE)) CC="$(CC)" RUN="$(RUN)" sh tests/run.sh $(TESTS) $(REFTESTS) $(ENGINETESTS) $(CHECKS)
+CHECKED := $(filter-out $(SKIP:%=$(B)/tests/%),$(TESTS) $(REFTESTS) $(ENGINETESTS))
+check: $(EXE) $(CHECKED)
+	@B=$(B) EXE=$(abspath $(EXE)) CC="$(CC)" RUN="$(RUN)" JOBS=$(JOBS) sh tests/run.sh $(CHECKED) $(CHECKS)
 
 # Every comparison of `icd verify`: derivatives by independent routes.
 verify: $(EXE)
@@ -124,6 +127,8 @@ oracle: $(EXE)
 # Faults put into copies of the code, one at a time: each must turn a test red.
 mutants:
 	sh tests/mutants.sh
+cuda-mutants:
+	sh tests/mutants.sh tests/mutants_cuda.txt
 
 # Needs clang's libFuzzer: SECONDS each for the parsers of data, checkpoints, settings and architectures.
 fuzz:
@@ -140,7 +145,7 @@ help:
 	@echo 'make bench      kernels beside the machine'"'"'s peaks, milliseconds of the parts of an iteration'
 	@echo 'make bench-peer the same work in PyTorch and oneDNN, in turn with ours (PEER=--quick)'
 	@echo 'make oracle     icd step against PyTorch (python3-torch)'
-	@echo 'make mutants    faults put into the code: each must be caught'
+	@echo 'make mutants    faults put into the code: each must be caught; make cuda-mutants: into the CUDA kernels'
 	@echo 'make fuzz       libFuzzer on every parser, SECONDS=60 each (clang)'
 	@echo 'make find KEY=ICD:7   where an equation is in the map and in the code'
 	@echo 'make EMULATE=0  without the engine cuda-emulated: the CUDA kernels, executed on the CPU (it wants a C++17 compiler);'
@@ -153,5 +158,5 @@ help:
 clean:
 	rm -rf $(B) $(EXE)
 
-.PHONY: all check verify bench bench-peer demo oracle mutants fuzz find help clean
+.PHONY: all check verify bench bench-peer demo oracle mutants cuda-mutants fuzz find help clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
