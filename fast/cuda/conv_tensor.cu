@@ -120,8 +120,8 @@ static __device__ __forceinline__ void multiply(const uint32_t *pixels, const in
  *      +------------------+
  *
  * A tap moves the patch's base alone. Lanes 4g + t read channels 4t.. of pixels g: 8 lanes (TF32) 128 bytes in a row, or two
- * rows of 64 in different halves of the banks; 16 lanes (BF16) four times 32 bytes: no conflict where tiles are 4 wide. Strided
- * maps and windows whose patch is too large copy the tile's pixels for each tap, three steps ahead. */
+ * rows of 64 in different halves of the banks; 16 lanes (BF16) four times 32 bytes: no conflict where tiles are 4 wide or more.
+ * Strided maps and windows whose patch is too large copy the tile's pixels for each tap, three steps ahead. */
 template <int KIND, int ROWS, int ACROSS>
 static __global__ void __launch_bounds__(THREADS, ROWS == 4 ? 2 : 3)
 conv_tensor_map(map_shape g, const float *src, const uint32_t *packed, const float *bias, const float *add, float *dst)

@@ -72,10 +72,10 @@ __device__ inline void cotangent(const fast_nearest &e, int image, candidate bes
 
 // A pair's distance is one sum in double over its pixels in order, so a thread has a pair, and a block 4 images by the 32
 // neighbours of a tile; the tiles are shared out to `splits` blocks:
-//          tile 0 | tile 1 | tile 2 | ...          lane = neighbour of the tile, its running minimum in registers
-//   warp 0                                         image 0 of the block
-//   ...    split 0  split 1  split 2 .. split 0    (tile % splits)
-//   warp 3                                         image 3
+//              tile 0    tile 1    ..  tile `splits`
+//   warp 0   | block 0 | block 1 | .. | block 0 |      image 0 of the four; a lane is a neighbour of the tile, and keeps its
+//   ..       |         |         |    |         |      running minimum in registers
+//   warp 3   |         |         |    |         |      image 3
 // Shared memory holds two chunks of 64 pixels: X[2][32][65] as floats, rows one apart in their banks, so that 32 lanes read
 // 32 banks; x[2][4][64] as doubles, which a warp reads as one. While a chunk is summed, the next is on its way to registers,
 // 16 + 2 floats a thread, a warp's load 128 bytes in a row; it is put into the other half, and one barrier ends the chunk.
@@ -83,7 +83,7 @@ __device__ inline void cotangent(const fast_nearest &e, int image, candidate bes
 // The lanes' minima meet by shuffles, ties to the lower index, and wait in scratch, [image][split]; the `last` of an image's
 // blocks to arrive takes the nearest over the splits (a minimum: whoever is last) and writes index, square and the cotangent,
 // a warp an image.
-// What takes time is the chain of d additions in double: on an H100 some 30 us for 3072 pixels.
+// What takes time is the chain of d additions in double: on paper some 30 us for 3072 pixels on an H100.
 __global__ void __launch_bounds__(THREADS)
 nearest_of(fast_nearest e, int splits, double *squares, int *indices, unsigned *tickets)
 {
