@@ -152,6 +152,7 @@ help:
 	@echo '                EMULATE=checked, EMULATE=sanitized: with every access of theirs looked at (fast/cuda/cuda.mk)'
 	@echo 'make CUDA=1     also the engine cuda, for sm_75 and up, or CUDA_ARCH=90 for one (the CUDA toolkit)'
 	@echo 'make cuda-emulate-check cuda-nvcc-check cuda-ptxas-check   the emulator'"'"'s tests; what nvcc and ptxas say of the kernels'
+	@echo 'make cuda-evidence cuda-evidence-check   fast/cuda/EVIDENCE.md, what is known of the kernels without a GPU; is it true?'
 	@echo 'make cuda-ptx CUDA_ARCH=80   every kernel as PTX'
 	@echo 'make clean'
 

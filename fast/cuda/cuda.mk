@@ -139,3 +139,13 @@ $(B)/cuda/check_device: $(B)/tests/cuda/check_device.o $(filter-out $(B)/icd.o,$
 
 .PHONY: cuda-check cuda-check-test cuda-emulate-check cuda-nvcc-check cuda-ptxas-check cuda-ptx
 .SECONDARY:
+
+# ---- evidence without a device ----
+# fast/cuda/EVIDENCE.md by ptxas and the counting emulator, from the engine's own launches: minutes, and 4 GiB of memory. The
+# check makes it again, compares, and judges its claims. Exit 77 without nvcc.
+cuda-evidence cuda-evidence-check: $(B)/cuda/checked/evidence
+	NVCC=$(NVCC) python3 -B tests/cuda/evidence.py $< $(if $(findstring check,$@),--check)
+$(B)/cuda/checked/evidence: $(B)/tests/cuda/evidence.o $(B)/cuda/checked/tests/cuda/evidence_slots.o \
+    $(CUSRC:%.cu=$(B)/cuda/checked/%.o) $(EMULATOR_checked) $(LIB)
+	$(CXX) -o $@ $^ -lm -lpthread
+.PHONY: cuda-evidence cuda-evidence-check

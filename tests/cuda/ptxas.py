@@ -6,6 +6,7 @@ tests/cuda/registers.txt allows. Exit 77 where there is no nvcc.
 """
 import argparse
 import concurrent.futures
+import functools
 import glob
 import os
 import re
@@ -18,7 +19,7 @@ LIMITS = os.path.join(ROOT, "tests", "cuda", "registers.txt")
 ARCHS = "75,80,86,89,90,100,120"
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)'")
 FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
-USED = re.compile(r"Used (\d+) registers")
+USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 
 
 def nvcc():
@@ -26,6 +27,7 @@ def nvcc():
     return os.environ.get("NVCC") or shutil.which(os.path.join(home, "bin", "nvcc")) or shutil.which("nvcc")
 
 
+@functools.lru_cache(None)
 def readable(mangled):
     """icd_cuda::conv_gemm<8, 8>(...) as conv_gemm<8,8>."""
     r = subprocess.run(["c++filt", "-p", mangled], stdout=subprocess.PIPE, text=True)
@@ -33,7 +35,7 @@ def readable(mangled):
 
 
 def report(path, arch):
-    """[(kernel, registers, stack, spills)] of one file."""
+    """[(kernel, registers, stack, spills, static shared bytes)] of one file."""
     r = subprocess.run([nvcc(), "-std=c++17", "-O3", "--fmad=false", "-I.", f"-arch=sm_{arch}", "-Xptxas", "-v", "-cubin", "-o",
                         os.devnull, path], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if r.returncode:
@@ -45,9 +47,18 @@ def report(path, arch):
         elif m := FRAME.search(line):
             frame = [int(v) for v in m.groups()]
         elif (m := USED.search(line)) and name:
-            found.append((name, int(m.group(1)), frame[0], frame[1] + frame[2]))
+            found.append((name, int(m.group(1)), frame[0], frame[1] + frame[2], int(m.group(2) or 0)))
             name = None
     return found
+
+
+def all_kernels(archs):
+    """(kernel, arch, registers, stack, spills, static shared bytes) of every file for every architecture."""
+    jobs = [(f, a) for f in sorted(glob.glob(os.path.join(ROOT, "fast/cuda/*.cu"))) for a in archs]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (_, arch), rows in zip(jobs, pool.map(lambda j: report(*j), jobs)):
+            for row in rows:
+                yield row[0], arch, *row[1:]
 
 
 def limits():
@@ -63,24 +74,20 @@ def main():
     if not nvcc():
         print("nvcc is not installed")
         return 77
-    jobs = [(f, a) for f in sorted(glob.glob(os.path.join(ROOT, "fast/cuda/*.cu"))) for a in o.arch.split(",")]
-    most, names, passed, failed = {}, {}, 0, 0
+    most, passed, failed = {}, 0, 0
     allowed = {} if o.table else limits()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for (path, arch), rows in zip(jobs, pool.map(lambda j: report(*j), jobs)):
-            for mangled, registers, stack, spills in rows:
-                name = names.setdefault(mangled, None) or readable(mangled)
-                names[mangled] = name
-                most[name] = max(most.get(name, 0), registers)
-                limit = allowed.get(name)
-                wrong = (["a spill"] if spills else []) + (["a stack frame"] if stack else [])
-                if not o.table and limit is None:
-                    wrong.append("no limit in registers.txt")
-                elif not o.table and registers > limit:
-                    wrong.append(f"{registers} registers, {limit} allowed")
-                passed, failed = passed + (not wrong), failed + bool(wrong)
-                for what in wrong:
-                    print(f"not so: {name}, sm_{arch}: {what}")
+    for mangled, arch, registers, stack, spills, _ in all_kernels(o.arch.split(",")):
+        name = readable(mangled)
+        most[name] = max(most.get(name, 0), registers)
+        limit = allowed.get(name)
+        wrong = (["a spill"] if spills else []) + (["a stack frame"] if stack else [])
+        if not o.table and limit is None:
+            wrong.append("no limit in registers.txt")
+        elif not o.table and registers > limit:
+            wrong.append(f"{registers} registers, {limit} allowed")
+        passed, failed = passed + (not wrong), failed + bool(wrong)
+        for what in wrong:
+            print(f"not so: {name}, sm_{arch}: {what}")
     for name in sorted(set(allowed) - set(most)):
         failed += 1
         print(f"not so: registers.txt has {name}, which no file has")
