@@ -357,13 +357,9 @@ def cells(path, heading):
 
 
 def estimated(path, device, precision):
-    """{(slot, shape): ms an iteration}"""
-    ms = {}
-    for r in cells(path, "Launches"):
-        if r["precision"] in ("all", precision):
-            key = r["slot"], r["shape"].strip("`")
-            ms[key] = ms.get(key, 0) + float(r["launches"]) * float(r[device + " us"]) / 1000
-    return ms
+    """{(slot, shape): us of a call}"""
+    column = f"{device} {precision}"
+    return {(r["slot"], r["shape"].strip("`")): float(r[column]) for r in cells(path, "Calls") if r[column] != "-"}
 
 
 def estimates(o, gpu, benches, times):
@@ -376,7 +372,7 @@ def estimates(o, gpu, benches, times):
     summary, rows = [], []
     for p in times:
         guess = estimated(path, device, p)
-        both = [(r, guess[r["slot"], r["shape"]]) for r in times[p] if (r["slot"], r["shape"]) in guess]
+        both = [(r, r["calls"] * guess[r["slot"], r["shape"]] / 1000) for r in times[p] if (r["slot"], r["shape"]) in guess]
         if not both:
             continue
         took, hoped = sum(r["ms"] for r, _ in both), sum(g for _, g in both)
