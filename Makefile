@@ -154,6 +154,7 @@ help:
 	@echo 'make cuda-emulate-check cuda-nvcc-check cuda-ptxas-check   the emulator'"'"'s tests; what nvcc and ptxas say of the kernels'
 	@echo 'make cuda-evidence cuda-evidence-check   fast/cuda/EVIDENCE.md, what is known of the kernels without a GPU; is it true?'
 	@echo 'make cuda-ptx CUDA_ARCH=80   every kernel as PTX'
+	@echo 'make cuda-check   for who has a GPU: verify, bench, cuDNN, PyTorch and the estimates in one report'
 	@echo 'make clean'
 
 clean:
