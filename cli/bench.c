@@ -1,4 +1,5 @@
 /* bench.c: icd bench: what the kernels and the parts of an iteration take, on random images. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ static const char usage[] =
 
 enum { MOST_REPEATS = 101 };
 
-typedef struct { double chain, cd, kl, update, all, rss; icd_memory memory; } timing;     /* seconds; MiB */
+typedef struct { double chain, cd, kl, update, all, preparing, waiting, rss; icd_memory memory; } timing;    /* seconds; MiB */
 
 icd_status bench_iteration_make(const icd_arch *arch, const icd_config *c, icd_arena *a, bench_iteration *it, icd_err *err)
 {
@@ -53,7 +54,25 @@ icd_status bench_iteration_make(const icd_arch *arch, const icd_config *c, icd_a
     return ICD_OK;
 }
 
-/* The chain and L_CD alone, then an iteration as train does it; L_KL is what that takes beyond them. */
+/* Turns of Algorithm 1 on the engine, with the ends of its chain for data. */
+typedef struct { icd_config config; icd_images data; icd_training training; } turns;
+
+static icd_status turns_make(icd_engine *e, const icd_config *c, const bench_iteration *it, icd_arena *a, turns *t, icd_err *err)
+{
+    const icd_arch *arch = e->arch;
+    int32_t *labels = icd_arena_alloc(a, (size_t)c->batch, sizeof *labels);
+    if (!labels)
+        return icd_fail(err, ICD_ENOMEM, "out of memory for the labels");
+    t->config = *c;
+    t->config.lr = it->update.lr;
+    t->config.iterations = INT_MAX;
+    t->config.nn_min_buffer = 0;         /* X is whole from the second turn on */
+    t->config.buffer_size = 2 * c->batch;
+    t->data = (icd_images){ c->batch, arch->c, arch->h, arch->w, it->out, labels, arch->model.classes };
+    return icd_training_init(&t->training, a, &t->config, arch, e, &t->data, err);
+}
+
+/* The chain, L_CD and the update alone, then an iteration as train does it; L_KL is what that takes beyond them. */
 static icd_status measure(icd_engine *e, const icd_config *c, int repeats, timing *t, icd_err *err)
 {
     icd_arena a = { 0 };
@@ -61,27 +80,33 @@ static icd_status measure(icd_engine *e, const icd_config *c, int repeats, timin
     icd_chain_stats chain_stats;
     icd_loss_stats stats;
     icd_work w = icd_work_settings(c);
-    double v[5][MOST_REPEATS], at[5];
+    turns train;
+    icd_iteration_stats turn;
+    double v[7][MOST_REPEATS], at[5];
     icd_status s = e->memory(e, &w, &t->memory, err);
     if (s == ICD_OK)
         s = bench_iteration_make(e->arch, c, &a, &it, err);
-    for (int i = -1; i < repeats && s == ICD_OK; i++) {              /* one to warm up */
+    if (s == ICD_OK)
+        s = turns_make(e, c, &it, &a, &train, err);
+    for (int i = -2; i < repeats && s == ICD_OK; i++) {              /* two to warm up: the first turn finds no X */
         at[0] = cli_seconds();
         s = e->chain(e, &it.chain, it.out, &chain_stats, err);
         at[1] = cli_seconds();
         s = s == ICD_OK ? e->gradients(e, &it.cd, &stats, err) : s;
         at[2] = cli_seconds();
-        s = s == ICD_OK ? e->step(e, &it.chain, &it.both, it.out, &chain_stats, &stats, err) : s;
-        at[3] = cli_seconds();
         s = s == ICD_OK ? e->update(e, &it.update, err) : s;
+        at[3] = cli_seconds();
+        s = s == ICD_OK ? icd_algorithm1_turn(&train.training, &turn, err) : s;
         at[4] = cli_seconds();
         if (i < 0)
             continue;
         v[0][i] = at[1] - at[0];
         v[1][i] = at[2] - at[1];
-        v[2][i] = at[3] - at[2] - v[0][i] - v[1][i];
-        v[3][i] = at[4] - at[3];
-        v[4][i] = at[4] - at[2];
+        v[2][i] = at[4] - at[3] - (at[3] - at[0]) - turn.waiting;
+        v[3][i] = at[3] - at[2];
+        v[4][i] = at[4] - at[3];
+        v[5][i] = turn.preparing;
+        v[6][i] = turn.waiting;
     }
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
@@ -93,6 +118,8 @@ static icd_status measure(icd_engine *e, const icd_config *c, int repeats, timin
     t->kl = bench_median(v[2], repeats);
     t->update = bench_median(v[3], repeats);
     t->all = bench_median(v[4], repeats);
+    t->preparing = bench_median(v[5], repeats);
+    t->waiting = bench_median(v[6], repeats);
     return ICD_OK;
 }
 
@@ -123,7 +150,10 @@ static void print_iteration(bench_output *o, const icd_engine *e, const icd_conf
         else
             printf("%-20s %12.2f\n", row[i].what, 1e3 * row[i].seconds);
     if (o->json)
-        printf("]");
+        printf("], \"preparing_ms\": %.3f, \"waiting_ms\": %.3f", 1e3 * t->preparing, 1e3 * t->waiting);
+    else
+        printf("preparation of the next batch %.2f ms, beside losses, gradients and update (%.2f ms); %.2f ms of it waited for\n",
+               1e3 * t->preparing, 1e3 * (t->cd + t->kl + t->update), 1e3 * t->waiting);
 }
 
 /* ---- no figures for kernels that compute something else ---- */

@@ -36,8 +36,8 @@ static uint64_t below64(uint64_t bits, uint64_t n)
     return b1 * n1 + (middle >> 32) + (other >> 32);
 }
 
-/* Where sample number t = seen + 1 goes; `capacity` for nowhere. */
-static int slot_of_next(const icd_buffer *b, const icd_stream *s)
+/* Sample number t = seen + 1. */
+int icd_buffer_slot(const icd_buffer *b, const icd_stream *s)
 {
     if (b->count < b->capacity)
         return b->count;
@@ -57,7 +57,7 @@ static uint8_t rounded(float v, float u)
 
 void icd_buffer_push(icd_buffer *b, const icd_stream *s, const float *x, int32_t label)
 {
-    int slot = slot_of_next(b, s);
+    int slot = icd_buffer_slot(b, s);
     b->seen++;
     if (slot == b->capacity)
         return;
@@ -75,6 +75,16 @@ void icd_buffer_push(icd_buffer *b, const icd_stream *s, const float *x, int32_t
             icd_uniforms(s, DRAW_ROUNDING + k, b->d - k < 64 ? b->d - k : 64, u);
         b->u[at + k] = rounded(x[k], u[k % 64]);
     }
+}
+
+void icd_buffer_copy(const icd_buffer *from, int i, icd_buffer *to, int j)
+{
+    assert(from->store == to->store && from->d == to->d && i < from->capacity && j < to->capacity);
+    size_t size = from->store == ICD_STORE_FLOAT ? sizeof *from->f : sizeof *from->u, d = from->d * size;
+    const char *source = from->f ? (const char *)from->f : (const char *)from->u;
+    char *target = to->f ? (char *)to->f : (char *)to->u;
+    memcpy(target + (size_t)j * d, source + (size_t)i * d, d);
+    to->label[j] = from->label[i];
 }
 
 void icd_buffer_get(const icd_buffer *b, int i, float *x)

@@ -29,6 +29,12 @@ icd_status icd_buffer_init(icd_buffer *b, icd_arena *a, icd_buffer_policy policy
 /* B <- B u {x}: x (d). s gives the draws (purpose ICD_DRAW_BUFFER; its sample is the image's number in the batch). */
 void icd_buffer_push(icd_buffer *b, const icd_stream *s, const float *x, int32_t label);
 
+/* The slot that the next push would take with these draws; `capacity` for none. */
+int icd_buffer_slot(const icd_buffer *b, const icd_stream *s);
+
+/* What is in slot i of one to slot j of another of the same store and d, as it is stored. */
+void icd_buffer_copy(const icd_buffer *from, int i, icd_buffer *to, int j);
+
 /* Sample in slot 0 <= i < count into x (d); its label is b->label[i]. */
 void icd_buffer_get(const icd_buffer *b, int i, float *x);
 

@@ -38,6 +38,9 @@ typedef struct {
     const double *normals;     /* (steps,n,c,h,w) or NULL */
     int use_ema;               /* 1: sample from the EMA's parameters */
     int keep;                  /* how many states before x_K gradients() will need: 0, or 1..steps */
+    /* NULL, or what gradients() will be given next: the same pointer, and until it is back nothing there changes. An engine may
+     * begin with it as soon as it likes: the same bits, and quicker where it shares work between them. */
+    const struct icd_losses *ahead;
 } icd_chain;
 
 typedef struct {
@@ -46,7 +49,7 @@ typedef struct {
 } icd_chain_stats;
 
 /* The losses of one iteration, at the end of the chain that chain() ran last (with keep >= backprop_steps). */
-typedef struct {
+typedef struct icd_losses {
     int n;                             /* positives and chains */
     const float *positives;            /* (n,c,h,w) */
     const int32_t *positive_labels;    /* (n) or NULL */
@@ -91,7 +94,7 @@ struct icd_engine {
     const char *name;                  /* "ref", "ref64", "cpu", "cpu:avx2" */
     const icd_arch *arch;              /* the caller's; outlives the engine */
     int real_bytes;                    /* 4 or 8 */
-    int threads;
+    int threads;                       /* of the host; those that chains and images may be prepared on too */
 
     void (*close)(icd_engine *);
 
@@ -103,7 +106,8 @@ struct icd_engine {
     icd_status (*energy)(icd_engine *, int use_ema, int n, const float *x, const int32_t *labels, double *energy,
                          double *per_scale, float *gradient, icd_err *);
 
-    /* x_K (n,c,h,w) into out. The engine keeps the trajectory for gradients() as `keep` says. */
+    /* x_K (n,c,h,w) into out. The engine keeps the trajectory for gradients() as `keep` says. x0 and labels are read by then;
+     * normals may be read again by gradients(). */
     icd_status (*chain)(icd_engine *, const icd_chain *, float *out, icd_chain_stats *, icd_err *);
 
     /* State k of the last chain, keep = steps: x (n,c,h,w), k = 0..steps. */
@@ -111,16 +115,15 @@ struct icd_engine {
 
     icd_status (*gradients)(icd_engine *, const icd_losses *, icd_loss_stats *, icd_err *);
 
-    /* chain(), then gradients(): the same bits, and quicker where an engine shares work between them. Where a state is not
-     * finite (chain->finite), the losses mean nothing. */
-    icd_status (*step)(icd_engine *, const icd_chain *, const icd_losses *, float *out, icd_chain_stats *, icd_loss_stats *,
-                       icd_err *);
-
     /* With ICD_GRAD_CD + ICD_GRAD_KL as they are now (after a sum over processes, where there are several). */
     icd_status (*update)(icd_engine *, const icd_update *, icd_err *);
 
     /* What the work will take, told before any of it is taken. */
     icd_status (*memory)(icd_engine *, const icd_work *, icd_memory *, icd_err *);
+
+    /* NULL, or host memory (zeros; NULL: not to be had) that x0, out, positives, neighbours are copied from and to without the
+     * host's doing; the engine's, until it is closed. */
+    void *(*lend)(icd_engine *, size_t bytes);
 };
 
 typedef struct {

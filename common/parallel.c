@@ -1,6 +1,7 @@
 /* parallel.c: threads are started for each call; a call does milliseconds to seconds of work. */
 #include "parallel.h"
 
+#include <time.h>
 #include <unistd.h>
 
 typedef struct {
@@ -12,7 +13,7 @@ typedef struct {
 
 typedef struct { crew *crew; int thread; } member;
 
-static void *work(void *argument)
+static void *take_jobs(void *argument)
 {
     member *m = argument;
     crew *c = m->crew;
@@ -40,11 +41,11 @@ void icd_parallel(int threads, int jobs, void (*job)(void *, int, int), void *co
     pthread_mutex_init(&c.lock, NULL);
     for (int i = 1; i < threads; i++) {
         m[i] = (member){ &c, i };
-        if (pthread_create(&id[started], NULL, work, &m[i]) == 0)
+        if (pthread_create(&id[started], NULL, take_jobs, &m[i]) == 0)
             started++;
     }
     m[0] = (member){ &c, 0 };
-    work(&m[0]);
+    take_jobs(&m[0]);
     for (int i = 0; i < started; i++)
         pthread_join(id[i], NULL);
     pthread_mutex_destroy(&c.lock);
@@ -77,6 +78,35 @@ void icd_turn_destroy(icd_turn *t)
 {
     pthread_cond_destroy(&t->moved);
     pthread_mutex_destroy(&t->lock);
+}
+
+static void *work_aside(void *argument)
+{
+    icd_aside *a = argument;
+    a->work(a->context);
+    return NULL;
+}
+
+void icd_aside_begin(icd_aside *a, void (*work)(void *), void *context)
+{
+    a->work = work;
+    a->context = context;
+    a->started = pthread_create(&a->id, NULL, work_aside, a) == 0;
+    if (!a->started)
+        work(context);
+}
+
+void icd_aside_end(icd_aside *a)
+{
+    if (a->started)
+        pthread_join(a->id, NULL);
+}
+
+double icd_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 int icd_machine_threads(void)

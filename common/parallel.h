@@ -16,6 +16,14 @@ void icd_turn_wait(icd_turn *t, int j);
 void icd_turn_pass(icd_turn *t);
 void icd_turn_destroy(icd_turn *t);
 
+/* work(context) in a thread of its own, or where none can be started at once; `end` returns when it is done. */
+typedef struct { pthread_t id; int started; void (*work)(void *context); void *context; } icd_aside;
+void icd_aside_begin(icd_aside *a, void (*work)(void *context), void *context);
+void icd_aside_end(icd_aside *a);
+
+/* A clock in seconds that only goes forward. */
+double icd_seconds(void);
+
 /* How many threads the machine offers: at least 1. */
 int icd_machine_threads(void);
 

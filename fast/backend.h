@@ -123,20 +123,25 @@ typedef struct {
 /* ---- where a table's tensors lie, if not in the host's memory; ctx->scratch and every pointer that a slot gets lie there,
  * save structs that are passed whole and loss_weights' list of scales. Slots may return before they are done. One host thread
  * calls them, and puts, gets and slots take effect in the order of the calls. ---- */
+typedef enum { FAST_CHAIN, FAST_LOSSES, FAST_UPDATE, FAST_RECORDS } fast_record;
+
 typedef struct {
     int part;                            /* images that the table likes to work on at once */
     void *(*alloc)(size_t bytes);        /* zeros, aligned to 256 bytes; NULL: not to be had */
     void (*release)(void *);
-    void (*put)(void *to, const void *host, size_t bytes);      /* `host` may be changed when it returns */
-    void (*get)(void *host, const void *from, size_t bytes);    /* there when it returns */
+    void *(*host)(size_t bytes);         /* zeros that the host reaches, and the device by itself; NULL: not to be had */
+    void (*host_release)(void *);
+    /* Of host() memory: `host` is read, and written, at any time until a wait for it. Of other memory: before they return. */
+    void (*put)(void *to, const void *host, size_t bytes);
+    void (*get)(void *host, const void *from, size_t bytes);
+    void (*mark)(void);
+    const char *(*wait)(void);           /* until all that was called before the last mark is done; then as fault() */
     size_t (*available)(void);           /* bytes that could be had now */
-    /* What is called from begin to end, slots only, may be recorded and sent as one; which: 0, 1, ... FAST_RECORDS - 1. */
-    void (*begin)(int which);
-    void (*end)(int which);
+    /* What is called from begin to end, slots only, may be recorded and sent as one. */
+    void (*begin)(fast_record);
+    void (*end)(fast_record);
     const char *(*fault)(void);          /* the first failure since it was last asked, waiting for all calls; NULL: none */
 } fast_device;
-
-enum { FAST_RECORDS = 4 };
 
 typedef struct fast_backend fast_backend;
 struct fast_backend {

@@ -17,6 +17,7 @@ typedef struct {
     fast_engine *e;
     int n, chain, losses;                /* images; is there a chain, are there losses to do? */
     fast_part part;                      /* what all parts have in common */
+    float *out;                          /* x_K for the caller */
     icd_turn turn[TURNS];                /* one for each gradient */
     /* energy */
     const float *x;
@@ -69,11 +70,16 @@ static void step_job(void *context, int thread, int index)
 
 /* ---- the contract ---- */
 
+static icd_status failed(const fast_engine *e, const char *fault, icd_err *err)
+{
+    return icd_fail(err, ICD_EUNUSABLE, "engine %s: %.400s", e->name, fault);
+}
+
 /* After calls whose results somebody reads: did the device do them? */
 static icd_status done(fast_engine *e, icd_err *err)
 {
     const char *fault = e->device ? e->device->fault() : NULL;
-    return fault ? icd_fail(err, ICD_EUNUSABLE, "engine %s: %.400s", e->name, fault) : ICD_OK;
+    return fault ? failed(e, fault, err) : ICD_OK;
 }
 
 static icd_status fast_import(icd_engine *base, icd_vector v, const double *from, icd_err *err)
@@ -160,7 +166,8 @@ static icd_status fast_energy(icd_engine *base, int use_ema, int n, const float 
     int scales = base->arch->n_scales;
     size_t bytes = (size_t)n * (size_t)scales * sizeof(float);
     job j = { .e = e, .n = n };
-    ICD_TRY(fast_prepare(e, use_ema, err));
+    ICD_TRY(fast_want_weights(e, use_ema, err));
+    fast_prepare(e, use_ema);
     ICD_TRY(fast_give(e, GIVEN_X0, x, (size_t)n * e->d * sizeof *x, err));
     ICD_TRY(fast_give(e, GIVEN_LABELS, labels, (size_t)n * sizeof *labels, err));
     j.x = fast_given_at(e, GIVEN_X0, x);
@@ -168,16 +175,17 @@ static icd_status fast_energy(icd_engine *base, int use_ema, int n, const float 
     ICD_TRY(images_out(e, n, gradient, &j.gradient, err));
     ICD_TRY(fast_block_want(&e->energies, e->device, bytes, 1, "energies", err));
     j.energies = e->energies.there;
-    icd_parallel(base->threads, parts_of(e, n), energy_job, &j);
+    icd_parallel(e->crew, parts_of(e, n), energy_job, &j);
     fast_block_get(&e->energies, e->device, bytes);
     images_home(e, n, gradient);
+    ICD_TRY(done(e, err));
     for (int i = 0; i < n; i++) {
         const float *of = e->energies.here;
         energy[i] = summed(e, n, of, i);
         for (int s = 0; s < scales && per_scale; s++)
             per_scale[i * scales + s] = (double)of[(size_t)s * (size_t)n + (size_t)i];
     }
-    return done(e, err);
+    return ICD_OK;
 }
 
 /* Room for a chain and what is known before it runs. *c: its pointers become those that slots reach. */
@@ -185,7 +193,10 @@ static icd_status begin_chain(fast_engine *e, icd_chain *c, float *out, job *j, 
 {
     size_t n = (size_t)c->n;
     e->chain = (icd_chain){ 0 };         /* none, until this one is done */
-    ICD_TRY(fast_prepare(e, c->use_ema, err));
+    e->ahead = NULL;
+    ICD_TRY(fast_want_weights(e, c->use_ema, err));
+    for (int t = 0; t < e->crew; t++)
+        e->worker[t].last_step = 0;
     ICD_TRY(fast_want_rows(e, c->n, err));
     ICD_TRY(fast_want_state(e, (size_t)(c->keep + 1) * n * e->d, err));
     ICD_TRY(fast_give(e, GIVEN_X0, c->x0, n * e->d * sizeof *c->x0, err));
@@ -193,6 +204,7 @@ static icd_status begin_chain(fast_engine *e, icd_chain *c, float *out, job *j, 
     c->x0 = fast_given_at(e, GIVEN_X0, c->x0);
     c->normals = fast_given_at(e, GIVEN_NORMALS, c->normals);
     ICD_TRY(images_out(e, c->n, out, &j->part.out, err));
+    j->out = out;
     if (c->labels) {
         memcpy(e->row[ROW_LABELS].here, c->labels, n * sizeof *c->labels);
         fast_block_put(&e->row[ROW_LABELS], e->device, n * sizeof *c->labels);
@@ -216,14 +228,14 @@ static icd_status begin_chain(fast_engine *e, icd_chain *c, float *out, job *j, 
 }
 
 /* r_t = lambda < 1/K sum_k |grad E(x_k)| >                                                                    [ANA:r_t] */
-static void end_chain(fast_engine *e, const icd_chain *c, float *out, icd_chain_stats *stats)
+static icd_status end_chain(fast_engine *e, const icd_chain *c, icd_chain_stats *stats, icd_err *err)
 {
+    const char *fault = e->device ? e->device->wait() : NULL;
     const double *length = e->row[ROW_LENGTH].here;
     const int *finite = e->row[ROW_FINITE].here;
     double sum = 0;
-    fast_block_get(&e->row[ROW_LENGTH], e->device, (size_t)c->n * sizeof *length);
-    fast_block_get(&e->row[ROW_FINITE], e->device, (size_t)c->n * sizeof *finite);
-    images_home(e, c->n, out);
+    if (fault)
+        return failed(e, fault, err);
     stats->finite = 1;
     for (int i = 0; i < c->n; i++) {
         sum += length[i];
@@ -231,32 +243,7 @@ static void end_chain(fast_engine *e, const icd_chain *c, float *out, icd_chain_
     }
     stats->langevin_gradient = c->steps ? c->step_size * sum / ((double)c->n * c->steps) : 0;
     e->chain = *c;
-}
-
-/* Jobs of parts, in turns: chain, losses or both. */
-static void run_parts(fast_engine *e, job *j)
-{
-    int record = j->chain + 2 * j->losses;
-    for (int i = 0; i < TURNS; i++)
-        icd_turn_init(&j->turn[i]);
-    if (e->device)
-        e->device->begin(record);
-    icd_parallel(e->base.threads, parts_of(e, j->n), step_job, j);
-    if (e->device)
-        e->device->end(record);
-    for (int i = 0; i < TURNS; i++)
-        icd_turn_destroy(&j->turn[i]);
-}
-
-static icd_status fast_chain(icd_engine *base, const icd_chain *given, float *out, icd_chain_stats *stats, icd_err *err)
-{
-    fast_engine *e = (fast_engine *)base;
-    icd_chain c = *given;
-    job j = { .e = e };
-    ICD_TRY(begin_chain(e, &c, out, &j, err));
-    run_parts(e, &j);
-    end_chain(e, &c, out, stats);
-    return done(e, err);
+    return ICD_OK;
 }
 
 static icd_status fast_trajectory(icd_engine *base, int k, double *x, icd_err *err)
@@ -272,7 +259,9 @@ static icd_status fast_trajectory(icd_engine *base, int k, double *x, icd_err *e
 
 /* ---- losses ---- */
 
-typedef struct { fast_engine *e; const float *a, *b; const icd_update *u; } chunk_job;
+static int last_gradient(const icd_losses *l) { return l->apart ? ICD_GRAD_ENT : ICD_GRAD_KL; }
+
+typedef struct { fast_engine *e; fast_square which; const float *a, *b; const icd_update *u; } chunk_job;
 
 static size_t chunk_size(const fast_engine *e) { return e->device ? e->base.arch->n_values : (size_t)CHUNK; }
 
@@ -284,35 +273,42 @@ static size_t chunk_count(const fast_engine *e, int i)
 
 static int chunks_of(const fast_engine *e) { return (int)((e->base.arch->n_values + chunk_size(e) - 1) / chunk_size(e)); }
 
+/* (chunks), where slots reach them */
+static double *squares(const fast_engine *e, fast_square which)
+{
+    return (double *)e->chunk.there + (size_t)which * (size_t)chunks_of(e);
+}
+
 static void square_job(void *context, int thread, int i)
 {
     chunk_job *j = context;
     fast_engine *e = j->e;
     size_t at = (size_t)i * chunk_size(e);
     e->backend->sum_squares(&e->worker[thread].run.ctx, chunk_count(e, i), j->a + at, j->b ? j->b + at : NULL,
-                            (double *)e->chunk.there + i);
+                            squares(e, j->which) + i);
 }
 
-/* |a + b|^2 into the first of `chunk`, where slots reach it; b NULL: 0 */
-static void square_of(fast_engine *e, const float *a, const float *b)
+/* |a + b|^2 into the first of its squares; b NULL: 0 */
+static void square_of(fast_engine *e, fast_square which, const float *a, const float *b)
 {
-    chunk_job j = { .e = e, .a = a, .b = b };
-    double *chunk = e->chunk.there;
-    icd_parallel(e->base.threads, chunks_of(e), square_job, &j);
+    chunk_job j = { .e = e, .which = which, .a = a, .b = b };
+    double *sum = squares(e, which);
+    icd_parallel(e->crew, chunks_of(e), square_job, &j);
     for (int i = 1; i < chunks_of(e); i++)                   /* not on a device, where there is one chunk */
-        chunk[0] += chunk[i];
+        sum[0] += sum[i];
 }
 
-static double norm_of(fast_engine *e, icd_vector v)
+static double norm_of(const fast_engine *e, fast_square which)
 {
-    square_of(e, fast_vector(e, v), NULL);
-    fast_block_get(&e->chunk, e->device, sizeof(double));
-    return sqrt(*(double *)e->chunk.here);
+    return sqrt(((const double *)e->chunk.here)[(size_t)which * (size_t)chunks_of(e)]);
 }
 
-static icd_status begin_losses(fast_engine *e, const icd_chain *c, icd_losses *l, job *j, icd_err *err)
+/* Room for the losses of chain c, and what is known before they run; e->losses: with the pointers that slots reach. */
+static icd_status begin_losses(fast_engine *e, const icd_chain *c, const icd_losses *given, job *j, icd_err *err)
 {
+    icd_losses *l = &e->losses;
     size_t image = e->d * sizeof(float);
+    *l = *given;
     if (l->kl_batch == 0 || l->kl_batch > l->n)
         l->kl_batch = l->n;
     if (l->n != c->n || l->backprop_steps < 1 || l->backprop_steps > c->keep)
@@ -325,13 +321,12 @@ static icd_status begin_losses(fast_engine *e, const icd_chain *c, icd_losses *l
     l->positives = fast_given_at(e, GIVEN_POSITIVES, l->positives);
     l->positive_labels = fast_given_at(e, GIVEN_LABELS, l->positive_labels);
     l->neighbours = fast_given_at(e, GIVEN_NEIGHBOURS, l->neighbours);
-    for (int v = ICD_GRAD_CD; v <= (l->apart ? ICD_GRAD_ENT : ICD_GRAD_KL); v++) {
+    for (int v = ICD_GRAD_CD; v <= last_gradient(l); v++)
         ICD_TRY(fast_want_vector(e, (icd_vector)v, err));
-        e->backend->zero(&e->worker[0].run.ctx, e->base.arch->n_values, fast_vector(e, (icd_vector)v));
-    }
+    e->kl = l->apart || l->w_opt != 0 || (l->w_ent != 0 && l->n_neighbours > 0);
     j->losses = 1;
     j->part.losses = l;
-    j->part.kl = l->apart || l->w_opt != 0 || (l->w_ent != 0 && l->n_neighbours > 0);
+    j->part.kl = e->kl;
     j->part.energies = e->row[ROW_ENERGIES].there;
     j->part.nn_index = e->row[ROW_NN_INDEX].there;
     j->part.nn_square = e->row[ROW_NN_SQUARE].there;
@@ -369,53 +364,99 @@ static void loss_values(const fast_engine *e, const icd_losses *l, int kl, icd_l
     }
 }
 
-static void end_losses(fast_engine *e, const icd_losses *l, int kl, icd_loss_stats *s)
+static icd_status end_losses(fast_engine *e, icd_loss_stats *s, icd_err *err)
 {
-    size_t n = (size_t)l->n, kl_batch = (size_t)l->kl_batch;
-    for (int v = ICD_GRAD_CD; v <= (l->apart ? ICD_GRAD_ENT : ICD_GRAD_KL); v++)
-        fast_finish_gradient(e, (icd_vector)v);
-    fast_block_get(&e->row[ROW_ENERGIES], e->device, 2 * (size_t)e->base.arch->n_scales * n * sizeof(float));
-    fast_block_get(&e->row[ROW_NN_SQUARE], e->device, kl_batch * sizeof(double));
-    fast_block_get(&e->row[ROW_NN_INDEX], e->device, kl_batch * sizeof(int32_t));
+    ICD_TRY(done(e, err));
     memset(s, 0, sizeof *s);
-    loss_values(e, l, kl, s);
-    s->grad_cd = norm_of(e, ICD_GRAD_CD);
-    s->grad_kl = norm_of(e, ICD_GRAD_KL);
+    loss_values(e, &e->losses, e->kl, s);
+    s->grad_cd = norm_of(e, SQUARE_CD);
+    s->grad_kl = norm_of(e, SQUARE_KL);
     s->finite = isfinite(s->energy_positive) && isfinite(s->energy_negative) && isfinite(s->loss_opt) && isfinite(s->loss_ent)
                 && isfinite(s->grad_cd) && isfinite(s->grad_kl);
+    return ICD_OK;
 }
 
-static icd_status fast_gradients(icd_engine *base, const icd_losses *given, icd_loss_stats *stats, icd_err *err)
+/* ---- chain and losses ---- */
+
+static void run_losses(fast_engine *e, job *j)
 {
-    fast_engine *e = (fast_engine *)base;
-    icd_losses l = *given;
-    job j = { .e = e, .n = l.n };
-    ICD_TRY(fast_prepare(e, 0, err));
-    ICD_TRY(begin_losses(e, &e->chain, &l, &j, err));
-    j.part.chain = &e->chain;
-    j.part.labels = e->chain.labels ? e->row[ROW_LABELS].there : NULL;
-    j.part.state = e->state.there;
-    run_parts(e, &j);
-    end_losses(e, &l, j.part.kl, stats);
-    return done(e, err);
+    int last = last_gradient(&e->losses);
+    for (int v = ICD_GRAD_CD; v <= last; v++)
+        e->backend->zero(&e->worker[0].run.ctx, e->base.arch->n_values, fast_vector(e, (icd_vector)v));
+    for (int i = 0; i < TURNS; i++)
+        icd_turn_init(&j->turn[i]);
+    icd_parallel(e->crew, parts_of(e, j->n), step_job, j);
+    for (int i = 0; i < TURNS; i++)
+        icd_turn_destroy(&j->turn[i]);
+    for (int v = ICD_GRAD_CD; v <= last; v++)
+        fast_finish_gradient(e, (icd_vector)v);
+    square_of(e, SQUARE_CD, fast_vector(e, ICD_GRAD_CD), NULL);
+    square_of(e, SQUARE_KL, fast_vector(e, ICD_GRAD_KL), NULL);
 }
 
-/* Chain and losses part by part: what the last Langevin step has computed is still there when L_KL wants it. */
-static icd_status fast_step(icd_engine *base, const icd_chain *given_chain, const icd_losses *given, float *out,
-                            icd_chain_stats *chain, icd_loss_stats *stats, icd_err *err)
+/* Chain, losses, or both part by part: what the last Langevin step has computed is still there when L_KL wants it. What the
+ * host wants to know of them is on its way when it returns. */
+static void run(fast_engine *e, job *j, fast_record which)
+{
+    size_t n = (size_t)j->n;
+    if (e->device)
+        e->device->begin(which);
+    fast_prepare(e, j->chain && j->part.chain->use_ema);
+    if (j->losses)
+        run_losses(e, j);
+    else
+        icd_parallel(e->crew, parts_of(e, j->n), step_job, j);
+    if (e->device)
+        e->device->end(which);
+    if (j->chain) {
+        fast_block_get(&e->row[ROW_LENGTH], e->device, n * sizeof(double));
+        fast_block_get(&e->row[ROW_FINITE], e->device, n * sizeof(int));
+        images_home(e, j->n, j->out);
+        if (e->device)
+            e->device->mark();
+    }
+    if (j->losses) {
+        fast_block_get(&e->row[ROW_ENERGIES], e->device, 2 * (size_t)e->base.arch->n_scales * n * sizeof(float));
+        fast_block_get(&e->row[ROW_NN_SQUARE], e->device, n * sizeof(double));
+        fast_block_get(&e->row[ROW_NN_INDEX], e->device, n * sizeof(int32_t));
+        fast_block_get(&e->chunk, e->device, SQUARE_SUM * sizeof(double));
+    }
+}
+
+/* With losses ahead a device gets them right behind the chain, and x_K is there while it computes them. */
+static icd_status fast_chain(icd_engine *base, const icd_chain *given, float *out, icd_chain_stats *stats, icd_err *err)
 {
     fast_engine *e = (fast_engine *)base;
-    icd_chain c = *given_chain;
-    icd_losses l = *given;
+    icd_chain c = *given;
     job j = { .e = e };
-    if (c.use_ema)
-        return icd_fail(err, ICD_EINVAL, "a training step's chain wants the parameters, not their EMA");
     ICD_TRY(begin_chain(e, &c, out, &j, err));
-    ICD_TRY(begin_losses(e, &c, &l, &j, err));
-    run_parts(e, &j);
-    end_chain(e, &c, out, chain);
-    end_losses(e, &l, j.part.kl, stats);
-    return done(e, err);
+    if (c.ahead && !c.use_ema)
+        ICD_TRY(begin_losses(e, &c, c.ahead, &j, err));
+    job first = j;
+    first.losses = e->device ? 0 : j.losses;
+    run(e, &first, FAST_CHAIN);
+    j.chain = 0;
+    if (j.losses && e->device)
+        run(e, &j, FAST_LOSSES);
+    ICD_TRY(end_chain(e, &c, stats, err));
+    e->ahead = j.losses ? given->ahead : NULL;
+    return ICD_OK;
+}
+
+static icd_status fast_gradients(icd_engine *base, const icd_losses *l, icd_loss_stats *stats, icd_err *err)
+{
+    fast_engine *e = (fast_engine *)base;
+    job j = { .e = e, .n = l->n };
+    if (e->ahead != l) {
+        ICD_TRY(fast_want_weights(e, 0, err));
+        ICD_TRY(begin_losses(e, &e->chain, l, &j, err));
+        j.part.chain = &e->chain;
+        j.part.labels = e->chain.labels ? e->row[ROW_LABELS].there : NULL;
+        j.part.state = e->state.there;
+        run(e, &j, FAST_LOSSES);
+    }
+    e->ahead = NULL;
+    return end_losses(e, stats, err);
 }
 
 static void adam_job(void *context, int thread, int i)
@@ -426,8 +467,8 @@ static void adam_job(void *context, int thread, int i)
     size_t at = (size_t)i * chunk_size(e);
     fast_adam a = { .count = chunk_count(e, i), .cd = fast_vector(e, ICD_GRAD_CD) + at, .kl = fast_vector(e, ICD_GRAD_KL) + at,
                     .theta = fast_vector(e, ICD_PARAMETERS) + at, .ema = fast_vector(e, ICD_EMA) + at,
-                    .m = fast_vector(e, ICD_ADAM_M) + at, .v = fast_vector(e, ICD_ADAM_V) + at, .square = e->chunk.there,
-                    .grad_clip = u->grad_clip, .lr = u->lr, .beta1 = u->beta1, .beta2 = u->beta2,
+                    .m = fast_vector(e, ICD_ADAM_M) + at, .v = fast_vector(e, ICD_ADAM_V) + at,
+                    .square = squares(e, SQUARE_SUM), .grad_clip = u->grad_clip, .lr = u->lr, .beta1 = u->beta1, .beta2 = u->beta2,
                     .c1 = 1.0 - pow(u->beta1, (double)u->t), .c2 = 1.0 - pow(u->beta2, (double)u->t), .eps = u->adam_eps,
                     .decay = u->ema };
     e->backend->adam(&e->worker[thread].run.ctx, &a);
@@ -439,11 +480,15 @@ static icd_status fast_update(icd_engine *base, const icd_update *u, icd_err *er
     fast_engine *e = (fast_engine *)base;
     for (int v = ICD_PARAMETERS; v <= ICD_GRAD_KL; v++)
         ICD_TRY(fast_want_vector(e, (icd_vector)v, err));
-    ICD_TRY(fast_want_workers(e, base->threads, err));
+    ICD_TRY(fast_want_workers(e, e->crew, err));
     chunk_job j = { .e = e, .u = u };
+    if (e->device)
+        e->device->begin(FAST_UPDATE);
     if (u->grad_clip > 0)
-        square_of(e, fast_vector(e, ICD_GRAD_CD), fast_vector(e, ICD_GRAD_KL));
-    icd_parallel(base->threads, chunks_of(e), adam_job, &j);
+        square_of(e, SQUARE_SUM, fast_vector(e, ICD_GRAD_CD), fast_vector(e, ICD_GRAD_KL));
+    icd_parallel(e->crew, chunks_of(e), adam_job, &j);
+    if (e->device)
+        e->device->end(FAST_UPDATE);
     e->prepared[0] = e->prepared[1] = 0;
     return done(e, err);
 }
@@ -453,7 +498,7 @@ static icd_status fast_memory(icd_engine *base, const icd_work *w, icd_memory *o
     fast_engine *e = (fast_engine *)base;
     (void)err;
     size_t vectors = (size_t)(ICD_GRAD_KL + 1 + (w->apart ? 2 : 0)) + 1;       /* and the weights in use */
-    int jobs = parts_of(e, w->batch), threads = jobs < base->threads ? jobs : base->threads;
+    int jobs = parts_of(e, w->batch), threads = jobs < e->crew ? jobs : e->crew;
     out->part = e->plan.part;
     out->parameters = (base->arch->n_values * vectors + e->plan.packed) * sizeof(float);
     out->work = fast_worker_floats(&e->plan) * sizeof(float) * (size_t)threads
@@ -497,16 +542,15 @@ icd_status fast_engine_open(icd_engine **out, const char *name, const fast_backe
     e->base = (icd_engine){ .name = e->name, .arch = a, .real_bytes = 4,
         .threads = o->threads > 0 ? o->threads : icd_machine_threads(), .close = fast_close, .import = fast_import,
         .export = fast_export, .energy = fast_energy, .chain = fast_chain, .trajectory = fast_trajectory,
-        .gradients = fast_gradients, .step = fast_step, .update = fast_update, .memory = fast_memory };
-    if (b->device)
-        e->base.threads = 1;             /* of the host */
-    e->worker = icd_alloc((size_t)e->base.threads, sizeof *e->worker);
-    e->memory = icd_alloc((size_t)e->base.threads, sizeof *e->memory);
+        .gradients = fast_gradients, .update = fast_update, .memory = fast_memory, .lend = fast_lend };
+    e->crew = b->device ? 1 : e->base.threads;
+    e->worker = icd_alloc((size_t)e->crew, sizeof *e->worker);
+    e->memory = icd_alloc((size_t)e->crew, sizeof *e->memory);
     icd_status s = plan_parts(e, o->memory, o->winograd, err);
     if (s == ICD_OK && (!e->worker || !e->memory))
         s = icd_fail(err, ICD_ENOMEM, "out of memory: the engine");
     if (s == ICD_OK)
-        s = fast_block_want(&e->chunk, b->device, (size_t)chunks_of(e) * sizeof(double), 1, "the engine", err);
+        s = fast_block_want(&e->chunk, b->device, (size_t)(SQUARES * chunks_of(e)) * sizeof(double), 1, "the engine", err);
     if (s != ICD_OK) {
         fast_close(&e->base);
         return s;

@@ -56,7 +56,7 @@ static icd_status want_worker(fast_engine *e, int t, icd_err *err)
 
 icd_status fast_want_workers(fast_engine *e, int jobs, icd_err *err)
 {
-    for (int t = 0; t < e->base.threads && (t == 0 || t < jobs); t++)
+    for (int t = 0; t < e->crew && (t == 0 || t < jobs); t++)
         ICD_TRY(want_worker(e, t, err));
     return ICD_OK;
 }
@@ -123,38 +123,59 @@ static void raw_job(void *context, int thread, int p)
     fast_raw_gradient(&j->e->plan, &j->e->worker[thread].run.ctx, p, j->theta, j->vector);
 }
 
-/* Once after each change; K steps of a chain find them ready. */
-icd_status fast_prepare(fast_engine *e, int use_ema, icd_err *err)
+icd_status fast_want_weights(fast_engine *e, int use_ema, icd_err *err)
 {
-    icd_vector v = use_ema ? ICD_EMA : ICD_PARAMETERS;
     fast_block *used = &e->used[use_ema], *packed = &e->packed[use_ema];
-    ICD_TRY(fast_want_vector(e, v, err));
+    ICD_TRY(fast_want_vector(e, use_ema ? ICD_EMA : ICD_PARAMETERS, err));
     ICD_TRY(fast_block_want(used, e->device, e->base.arch->n_values * sizeof(float), 0, "the weights in use", err));
     ICD_TRY(fast_block_want(packed, e->device, e->plan.packed * sizeof(float), 0, "packed weights", err));
-    ICD_TRY(fast_want_workers(e, e->base.threads, err));
-    if (!e->prepared[use_ema]) {
-        weight_job j = { e, use_ema, fast_vector(e, v), NULL };
-        icd_parallel(e->base.threads, e->base.arch->n_params, use_job, &j);
-        icd_parallel(e->base.threads, e->plan.n_nodes, pack_job, &j);
-        e->prepared[use_ema] = 1;
-    }
-    for (int t = 0; t < e->base.threads; t++) {
+    ICD_TRY(fast_want_workers(e, e->crew, err));
+    for (int t = 0; t < e->crew; t++) {
         e->worker[t].run.theta = used->there;
         e->worker[t].run.packed = packed->there;
     }
     return ICD_OK;
 }
 
+/* Once after each change; K steps of a chain find them ready. */
+void fast_prepare(fast_engine *e, int use_ema)
+{
+    if (e->prepared[use_ema])
+        return;
+    weight_job j = { e, use_ema, fast_vector(e, use_ema ? ICD_EMA : ICD_PARAMETERS), NULL };
+    icd_parallel(e->crew, e->base.arch->n_params, use_job, &j);
+    icd_parallel(e->crew, e->plan.n_nodes, pack_job, &j);
+    e->prepared[use_ema] = 1;
+    for (int t = 0; t < e->crew; t++)
+        e->worker[t].last_step = 0;
+}
+
 void fast_finish_gradient(fast_engine *e, icd_vector v)
 {
     weight_job j = { e, 0, fast_vector(e, ICD_PARAMETERS), fast_vector(e, v) };
-    icd_parallel(e->base.threads, e->base.arch->n_params, raw_job, &j);
+    icd_parallel(e->crew, e->base.arch->n_params, raw_job, &j);
+}
+
+typedef struct fast_lent { void *memory; struct fast_lent *next; } lent;
+
+void *fast_lend(icd_engine *base, size_t bytes)
+{
+    fast_engine *e = (fast_engine *)base;
+    lent *l = e->device ? icd_arena_alloc(&e->lists, 1, sizeof *l) : NULL;
+    void *memory = l ? e->device->host(bytes) : NULL;
+    if (memory) {
+        *l = (lent){ memory, e->lent };
+        e->lent = l;
+    }
+    return memory;
 }
 
 void fast_release(fast_engine *e)
 {
+    for (lent *l = e->lent; l; l = l->next)
+        e->device->host_release(l->memory);
     struct { fast_block *block; int count; } all[] = {
-        { e->vector, ICD_VECTORS }, { e->used, 2 }, { e->packed, 2 }, { e->memory, e->memory ? e->base.threads : 0 },
+        { e->vector, ICD_VECTORS }, { e->used, 2 }, { e->packed, 2 }, { e->memory, e->memory ? e->crew : 0 },
         { &e->chunk, 1 }, { e->row, ROWS }, { e->given, GIVENS }, { &e->state, 1 }, { &e->energies, 1 },
         { &e->out, 1 },
     };

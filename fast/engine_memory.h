@@ -9,6 +9,9 @@
 /* The batch's rows, for as many images as the largest batch yet. */
 typedef enum { ROW_LENGTH, ROW_ENERGIES, ROW_NN_SQUARE, ROW_NN_INDEX, ROW_LABELS, ROW_FINITE, ROWS } fast_row;
 
+/* Squares of norms: of ICD_GRAD_CD, of ICD_GRAD_KL, of their sum. */
+typedef enum { SQUARE_CD, SQUARE_KL, SQUARE_SUM, SQUARES } fast_square;
+
 /* What the caller gives for one call, staged for a device. */
 typedef enum { GIVEN_X0, GIVEN_NORMALS, GIVEN_POSITIVES, GIVEN_NEIGHBOURS, GIVEN_LABELS, GIVENS } fast_given;
 
@@ -23,16 +26,21 @@ typedef struct {
     fast_block vector[ICD_VECTORS];      /* (n_values) floats each */
     fast_block used[2], packed[2];       /* parameters, EMA: as the layers use them, and packed */
     int prepared[2];                     /* are they those of the vectors now? */
-    fast_worker *worker;                 /* (threads) */
-    fast_block *memory;                  /* (threads) */
-    fast_block chunk;                    /* (chunks) doubles: squares of a vector's chunks */
+    int crew;                            /* threads that call slots: base.threads, 1 for a device */
+    fast_worker *worker;                 /* (crew) */
+    fast_block *memory;                  /* (crew) */
+    fast_block chunk;                    /* (SQUARES,chunks) doubles: squares of vectors' chunks */
     int rows;
     fast_block row[ROWS];
     fast_block given[GIVENS];
     fast_block state;                    /* (keep+1,n,d) */
     fast_block energies;                 /* (n_scales,n) of energy() */
     fast_block out;                      /* (n,d) images that the caller wants; a device's only */
-    icd_chain chain;                     /* the last one, as slots see it; its pointers are valid until gradients() is done */
+    icd_chain chain;                     /* the last one, as slots see it; its normals are valid until gradients() is done */
+    const icd_losses *ahead;             /* the caller's losses that have been begun with the chain, or NULL */
+    icd_losses losses;                   /* those begun last, as slots see them */
+    int kl;                              /* have they an L_KL? */
+    struct fast_lent *lent;              /* host memory that the caller works in */
 } fast_engine;
 
 /* Floats of one thread's block: arena, scratch, states, energies, gradients. */
@@ -48,10 +56,15 @@ icd_status fast_want_state(fast_engine *e, size_t count, icd_err *err);
 icd_status fast_give(fast_engine *e, fast_given which, const void *host, size_t bytes, icd_err *err);
 const void *fast_given_at(const fast_engine *e, fast_given which, const void *host);
 
-/* The weights of the parameters (use_ema: of the EMA) as the layers use them and packed, in every worker. */
-icd_status fast_prepare(fast_engine *e, int use_ema, icd_err *err);
+/* Room for the weights of the parameters (use_ema: of the EMA), where every worker finds them; and what belongs there: as the
+ * layers use them and packed. */
+icd_status fast_want_weights(fast_engine *e, int use_ema, icd_err *err);
+void fast_prepare(fast_engine *e, int use_ema);
 /* Gradients by the parameters as used become those by the parameters. */
 void fast_finish_gradient(fast_engine *e, icd_vector v);
+
+/* Host memory for the caller, until the engine is closed. NULL: none that a device reads by itself. */
+void *fast_lend(icd_engine *e, size_t bytes);
 
 void fast_release(fast_engine *e);
 

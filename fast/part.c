@@ -35,6 +35,7 @@ void fast_part_energy(fast_worker *w, int batch, int first, int n, const float *
     fast_run *r = &w->run;
     size_t count = (size_t)n * pixels(r), at = (size_t)first * pixels(r);
     begin(r, n, n, labels ? labels + first : NULL);
+    w->last_step = 0;
     copy(r, count, x + at, fast_value(r, 0, 0));
     fast_forward(r, 0);
     energies(w, 0, 0, 0, 0, NULL, energy, batch, first);
@@ -104,7 +105,7 @@ void fast_part_chain(fast_part *p)
         if (k >= c->steps - c->keep)
             copy(r, count, w->x, state_row(p, k));
     }
-    p->last_step_at_hand = c->steps > 0;
+    w->last_step = c->steps > 0 && !c->use_ema ? 1 + p->first : 0;
     copy(r, count, w->x, p->out + at);
 }
 
@@ -226,7 +227,7 @@ void fast_part_losses(fast_part *p)
     contrastive(p, 1, 0, 1, 0, positive_labels);
 
     begin(r, p->n, p->n, labels);
-    if (kl_images && !p->last_step_at_hand)
+    if (kl_images && w->last_step != 1 + p->first)
         langevin_step(p, p->chain->steps, state_row(p, p->chain->steps - 1), 1, 0);
     /* x- = Omega(x_K): one forward and one backward pass serve L_CD and L_opt                                    [ICD:5] */
     copy(r, count, state_row(p, p->chain->steps), fast_value(r, 0, 1));
@@ -234,4 +235,5 @@ void fast_part_losses(fast_part *p)
     give(p, ICD_GRAD_CD);
     if (p->kl)
         kl(p, kl_images, labels);
+    w->last_step = 0;
 }

@@ -14,6 +14,7 @@ typedef struct {
     float *g;                        /* (part,d) grad E(x_K), where L_opt and L_ent go apart */
     float *energy, *weight;          /* (n_scales,part) */
     float *grad;                     /* (n_values) of one loss at a time, by the parameters as used */
+    int last_step;                   /* 1 + first of the part whose last Langevin step is on side 0, in x and inside; 0: none */
 } fast_worker;
 
 typedef struct fast_part fast_part;
@@ -25,7 +26,6 @@ struct fast_part {
     const icd_chain *chain;
     const int32_t *labels;           /* (batch) of the chains, or NULL */
     float *state;                    /* (keep+1,batch,d): x_{K-keep} .. x_K */
-    int last_step_at_hand;           /* side 0 holds the last step's passes, x and inside its results */
     /* chain */
     float *out;                      /* (batch,d) x_K */
     double *length;                  /* (batch) += |grad E| of every step */

@@ -540,14 +540,6 @@ static icd_status ref_gradients(icd_engine *base, const icd_losses *given, icd_l
     return ICD_OK;
 }
 
-static icd_status ref_step(icd_engine *base, const icd_chain *c, const icd_losses *l, float *out, icd_chain_stats *chain,
-                           icd_loss_stats *loss, icd_err *err)
-{
-    memset(loss, 0, sizeof *loss);
-    ICD_TRY(ref_chain(base, c, out, chain, err));
-    return chain->finite ? ref_gradients(base, l, loss, err) : ICD_OK;
-}
-
 /* theta <- Adam(theta, g), g = grad L_CD + grad L_KL clipped to norm grad_clip; EMA after it. [ICD:12] [ICD:alg1.17]
  * Adam as Kingma and Ba's algorithm 1: m, v with bias correction, epsilon outside the root. */
 static icd_status ref_update(icd_engine *base, const icd_update *u, icd_err *err)
@@ -628,7 +620,7 @@ icd_status OPEN(icd_engine **out, const icd_arch *a, const icd_engine_options *o
     e->base = (icd_engine){ .name = NAME, .arch = a, .real_bytes = (int)sizeof(real),
         .threads = o->threads > 0 ? o->threads : icd_machine_threads(), .close = ref_close, .import = ref_import,
         .export = ref_export, .energy = ref_energy, .chain = ref_chain, .trajectory = ref_trajectory,
-        .gradients = ref_gradients, .step = ref_step, .update = ref_update, .memory = ref_memory };
+        .gradients = ref_gradients, .update = ref_update, .memory = ref_memory };
     e->memory = o->memory;
     e->tape = icd_alloc((size_t)e->base.threads, sizeof *e->tape);
     if (!e->tape) {

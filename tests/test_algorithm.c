@@ -4,6 +4,8 @@
 #include "common/algorithm2.h"
 #include "test.h"
 
+#include <time.h>
+
 enum { MOST = 16, H = 2, W = 3, D = H * W, DATA = 7, CLASSES = 4, ROUNDS = 3 };
 
 typedef struct {
@@ -11,6 +13,8 @@ typedef struct {
     /* what it shall answer */
     icd_status fail_chain, fail_gradients, fail_update;
     int finite_chain, finite_loss;
+    int wait;                  /* gradients: until the next turn's images are prepared */
+    int overlapped, missed;    /* how often they were, and were not within ten seconds */
     /* what it was asked */
     int chains, gradients, updates;
     icd_chain chain[ROUNDS];
@@ -39,6 +43,8 @@ static icd_status fake_chain(icd_engine *e, const icd_chain *c, float *out, icd_
     return f->fail_chain ? icd_fail(err, f->fail_chain, "the fake's chain") : ICD_OK;
 }
 
+static int prepared_ahead(int64_t turn);
+
 static icd_status fake_gradients(icd_engine *e, const icd_losses *l, icd_loss_stats *stats, icd_err *err)
 {
     fake *f = (fake *)e;
@@ -49,15 +55,10 @@ static icd_status fake_gradients(icd_engine *e, const icd_losses *l, icd_loss_st
         memcpy(f->positive_labels, l->positive_labels, (size_t)l->n * sizeof(int32_t));
     memcpy(f->neighbours, l->neighbours, (size_t)l->n_neighbours * D * sizeof(float));
     f->gradients++;
+    if (f->wait)
+        prepared_ahead(f->update.t + 2) ? f->overlapped++ : f->missed++;
     *stats = (icd_loss_stats){ .energy_positive = 3, .loss_cd = 5, .finite = f->finite_loss };
     return f->fail_gradients ? icd_fail(err, f->fail_gradients, "the fake's gradients") : ICD_OK;
-}
-
-static icd_status fake_step(icd_engine *e, const icd_chain *c, const icd_losses *l, float *out, icd_chain_stats *chain,
-                            icd_loss_stats *loss, icd_err *err)
-{
-    ICD_TRY(fake_chain(e, c, out, chain, err));
-    return chain->finite ? fake_gradients(e, l, loss, err) : ICD_OK;
 }
 
 static icd_status fake_update(icd_engine *e, const icd_update *u, icd_err *err)
@@ -79,9 +80,22 @@ static fake engine;
 static icd_training training;
 static icd_iteration_stats stats;
 
+/* Looks at what another thread is at, which is the test; that thread's own work is ordered by its end. */
+#if defined(__GNUC__)
+__attribute__((no_sanitize("thread")))
+#endif
+static int prepared_ahead(int64_t turn)
+{
+    const volatile icd_batch *next = &training.batch[turn % 2];
+    for (int ms = 0; ms < 10000 && next->turn != turn; ms++)
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    return next->turn == turn;
+}
+
 static void set(const char *assignment)
 {
     CHECK_OK(icd_config_assign(&config, assignment, &err));
+    training.batch[0].turn = training.batch[1].turn = 0;         /* what is prepared was prepared by the old settings */
 }
 
 /* Seven images of 2x3, all values different; no transitions; a buffer of eight. */
@@ -103,7 +117,7 @@ static void setup(int classes)
         data.label[i] = (3 * i) % CLASSES;
     memset(&engine, 0, sizeof engine);
     engine.base = (icd_engine){ .name = "fake", .arch = &arch, .real_bytes = 4, .threads = 1, .chain = fake_chain,
-                                .gradients = fake_gradients, .step = fake_step, .update = fake_update };
+                                .gradients = fake_gradients, .update = fake_update };
     engine.finite_chain = engine.finite_loss = 1;
 }
 
@@ -491,6 +505,74 @@ TEST(a_turn_that_fails_changes_nothing)
     fails(ICD_EINVAL, "the fake's update", 1, 1);
 }
 
+/* What a turn that fails after its chain put into the buffer is taken out again: where it grows, where a batch goes round it
+ * more than once, where a reservoir leaves some out. */
+TEST(a_failed_turn_gives_the_buffer_back)
+{
+    static const char *const given[3][3] = { { "buffer=fifo", "buffer_store=float", "buffer_size=10" },
+        { "buffer=fifo", "buffer_store=uint8", "buffer_size=4" }, { "buffer=reservoir", "buffer_store=uint8", "buffer_size=6" } };
+    for (int i = 0; i < 3; i++) {
+        setup(CLASSES);
+        for (int k = 0; k < 3; k++)
+            set(given[i][k]);
+        if (i == 1)
+            set("batch=9");
+        begin(2);
+        for (int t = 1; t <= 5; t++) {
+            const icd_buffer *b = &training.buffer, before = *b;
+            size_t n = (size_t)b->capacity, bytes = n * D * (b->f ? sizeof *b->f : sizeof *b->u);
+            unsigned char values[10 * D * sizeof(float)];
+            int32_t labels[10];
+            memcpy(values, b->f ? (void *)b->f : (void *)b->u, bytes);
+            memcpy(labels, b->label, n * sizeof *labels);
+            engine.fail_update = ICD_EINVAL;
+            engine.chains = 0;
+            CHECK_EQ(icd_algorithm1_turn(&training, &stats, &err), ICD_EINVAL);
+            CHECK(b->count == before.count && b->seen == before.seen);
+            CHECK(memcmp(values, b->f ? (void *)b->f : (void *)b->u, bytes) == 0);
+            CHECK(memcmp(labels, b->label, n * sizeof *labels) == 0);
+            engine.fail_update = ICD_OK;
+            turn();
+            CHECK_EQ(b->seen, before.seen + config.batch);
+        }
+    }
+}
+
+/* The next turn's images are there before gradients() is back, which here waits for them; the last turn prepares nothing; and a
+ * turn that was prepared meanwhile starts from the same bits as one that was not. */
+TEST(the_next_turn_is_prepared_while_gradients_are_computed)
+{
+    static fake in_turn[3];
+    static float buffer[8 * D];
+    for (int ahead = 0; ahead < 2; ahead++) {
+        setup(CLASSES);
+        set("iterations=3");
+        set("flip=0.5");
+        begin(2);
+        engine.wait = ahead;
+        for (int t = 0; t < 3; t++) {
+            if (t == 2)
+                engine.wait = 0;
+            if (!ahead)
+                training.batch[0].turn = training.batch[1].turn = 0;
+            turn();
+            if (ahead) {
+                CHECK(memcmp(engine.x0[0], in_turn[t].x0[0], sizeof engine.x0[0]) == 0);
+                CHECK(memcmp(engine.positives, in_turn[t].positives, sizeof engine.positives) == 0);
+                CHECK(memcmp(engine.neighbours, in_turn[t].neighbours, sizeof engine.neighbours) == 0);
+                CHECK(memcmp(engine.labels, in_turn[t].labels, sizeof engine.labels) == 0);
+                CHECK(t < 2 ? stats.preparing > 0 : stats.preparing == 0);
+            }
+            in_turn[t] = engine;
+        }
+        CHECK(training.batch[0].turn != 4);
+        if (ahead)
+            CHECK(memcmp(buffer, training.buffer.f, sizeof buffer) == 0);
+        memcpy(buffer, training.buffer.f, sizeof buffer);
+    }
+    CHECK(engine.overlapped == 2 && engine.missed == 0);
+}
+
 TEST(data_must_fit_the_model)
 {
     setup(CLASSES);
@@ -600,5 +682,6 @@ TEST(sampling_stops_and_fails)
 TEST_MAIN("algorithm", T(settings_reach_the_engine), T(positives_are_data), T(starts_come_from_the_buffer_or_are_fresh),
           T(restart_prob_is_a_chance), T(starts_are_transformed_and_nothing_else), T(each_transition_has_a_stream_of_its_own),
           T(neighbours_wait_for_the_buffer), T(ends_are_stored_in_their_order), T(storing_has_a_stream_of_its_own),
-          T(draws_depend_on_the_sample_alone), T(a_turn_that_fails_changes_nothing), T(data_must_fit_the_model),
+          T(draws_depend_on_the_sample_alone), T(a_turn_that_fails_changes_nothing),
+          T(a_failed_turn_gives_the_buffer_back), T(the_next_turn_is_prepared_while_gradients_are_computed), T(data_must_fit_the_model),
           T(sampling_takes_rounds_with_the_ema), T(a_sample_does_not_depend_on_the_request), T(sampling_stops_and_fails))

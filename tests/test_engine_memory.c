@@ -107,12 +107,14 @@ TEST(a_step_of_fast_never_allocates)
     static float x[N * D];
     icd_chain c = chain_of(s);
     icd_losses l = losses_of(s);
+    c.ahead = &l;
     icd_chain_stats chain;
     icd_loss_stats loss;
     icd_update u = { 1, 0.01, 0.5, 0.9, 1e-8, 0.5, 0.9 };
     for (; u.t <= 3; u.t++) {
         icd_alloc_fail_at(0);
-        CHECK_OK(e->step(e, &c, &l, x, &chain, &loss, &err));
+        CHECK_OK(e->chain(e, &c, x, &chain, &err));
+        CHECK_OK(e->gradients(e, &l, &loss, &err));
         CHECK_OK(e->update(e, &u, &err));
         long calls = icd_alloc_fail_at(0);
         CHECK(u.t == 1 ? calls > 0 : !FAST || calls == 0);
@@ -133,10 +135,12 @@ TEST(memory_told_is_memory_taken)
     size_t before = icd_alloc_live();
     icd_chain c = chain_of(s);
     icd_losses l = losses_of(s);
+    c.ahead = &l;
     icd_engine *e = open_engine(s, 1, PLENTY);
     CHECK_OK(e->memory(e, &(icd_work){ N, 2, N, X, 0, 2 }, &m, &err));
     CHECK_EQ(m.part, 8);
-    CHECK_OK(e->step(e, &c, &l, x, &chain, &loss, &err));
+    CHECK_OK(e->chain(e, &c, x, &chain, &err));
+    CHECK_OK(e->gradients(e, &l, &loss, &err));
     CHECK_OK(e->update(e, &(icd_update){ 1, 0.01, 0.5, 0.9, 1e-8, 0.5, 0.9 }, &err));
     size_t taken = icd_alloc_live() - before, told = m.parameters + m.work;
     /* ref/: and its tapes' shapes; fast/: and the plan's own lists */
@@ -200,7 +204,10 @@ static icd_status whole_run(const icd_arch *a, const double *theta, icd_err *err
         s = s == ICD_OK ? e->energy(e, 0, 2, x, labels, E, NULL, g, err) : s;
         s = s == ICD_OK ? e->chain(e, &c, out, &stats, err) : s;
         s = s == ICD_OK ? e->gradients(e, &l, &loss, err) : s;
-        s = s == ICD_OK ? e->step(e, &c, &l, out, &stats, &loss, err) : s;
+        c.ahead = &l;
+        s = s == ICD_OK ? e->chain(e, &c, out, &stats, err) : s;
+        s = s == ICD_OK ? e->gradients(e, &l, &loss, err) : s;
+        c.ahead = NULL;
         s = s == ICD_OK ? e->update(e, &(icd_update){ 1 + round, 0.1, 0, 0.9, 1e-8, 1, 0.9 }, err) : s;
         s = s == ICD_OK ? e->energy(e, 1, 2, x, labels, E, NULL, g, err) : s;
         c.n = l.n = 1;        /* another size: the states are taken anew */

@@ -1,6 +1,6 @@
 /* verify_engine.c: the engine over a kernel table through the contract of common/engine.h, against ref64: every number that a
  * chain, its losses and an update give. What ref's own float makes of the same numbers is the yardstick of the bounds.
- * One thread or three, step() or chain() and gradients(): the bits must be the same. */
+ * One thread or three, a chain that knows its losses or not: the bits must be the same. */
 #include "verify.h"
 
 #include <math.h>
@@ -13,9 +13,9 @@
 #include "rows.h"
 
 /* JUDGED (parts as large as the engine likes) and TWOS (two images, so that the last part of five has one) by REF64, with REF
- * as yardstick. The others must have the bits of TWOS: two threads, three, and step(). */
+ * as yardstick. The others must have the bits of TWOS: two threads, three, and a chain with `ahead`. */
 enum { N = 5, NEIGHBOURS = 7, K = 3 };
-enum { JUDGED, REF64, REF, TWOS, THREADS2, THREADS3, ENGINES, BY_STEP = ENGINES, OUTCOMES };
+enum { JUDGED, REF64, REF, TWOS, THREADS2, THREADS3, ENGINES, AHEAD = ENGINES, OUTCOMES };
 
 /* What an iteration gave: vectors of which `count` says the length, in the order of `quantities`. */
 enum { STATES, R, E_POSITIVE, E_NEGATIVE, DISTANCE, LOSSES, NORMS, CD, KL, OPT, ENT, THETA, EMA, ADAM_M, ADAM_V,
@@ -82,22 +82,20 @@ static icd_status other_calls(bench *b, icd_engine *e, const setting *s, outcome
     return ICD_OK;
 }
 
-static icd_status gradients(bench *b, icd_engine *e, int by_step, const setting *s, outcome *o, icd_err *err)
+static icd_status gradients(bench *b, icd_engine *e, int ahead, const setting *s, outcome *o, icd_err *err)
 {
     icd_chain_stats chain;
     icd_loss_stats stats;
+    icd_chain c = s->chain;
     icd_losses l = s->losses;
     int32_t nearest[N];
     l.energy_positive = o->of[E_POSITIVE];
     l.energy_negative = o->of[E_NEGATIVE];
     l.nn_index = nearest;
     l.nn_distance = o->of[DISTANCE];
-    if (by_step) {
-        ICD_TRY(e->step(e, &s->chain, &l, b->image, &chain, &stats, err));
-    } else {
-        ICD_TRY(e->chain(e, &s->chain, b->image, &chain, err));
-        ICD_TRY(e->gradients(e, &l, &stats, err));
-    }
+    c.ahead = ahead ? &l : NULL;
+    ICD_TRY(e->chain(e, &c, b->image, &chain, err));
+    ICD_TRY(e->gradients(e, &l, &stats, err));
     int chains = l.n_neighbours == 0 || (l.w_opt == 0 && l.w_ent == 0) ? 0 : l.kl_batch ? l.kl_batch : N;
     for (int i = 0; i < chains; i++)
         o->of[NEAREST][i] = nearest[i];
@@ -114,14 +112,14 @@ static icd_status gradients(bench *b, icd_engine *e, int by_step, const setting 
     return ICD_OK;
 }
 
-static icd_status run(bench *b, int engine, int by_step, const setting *s, outcome *o, icd_err *err)
+static icd_status run(bench *b, int engine, int ahead, const setting *s, outcome *o, icd_err *err)
 {
     icd_engine *e = b->engine[engine];
     for (int q = 0; q < QUANTITIES; q++)
         memset(o->of[q], 0, b->count[q] * sizeof(double));
     ICD_TRY(before(b, e, err));
     ICD_TRY(other_calls(b, e, s, o, err));
-    ICD_TRY(gradients(b, e, by_step, s, o, err));
+    ICD_TRY(gradients(b, e, ahead, s, o, err));
     if (s->losses.apart)
         return ICD_OK;
     icd_update u = { .t = 1, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .adam_eps = 1e-3, .grad_clip = s->grad_clip,
@@ -220,11 +218,11 @@ static icd_status all_settings(bench *b, double step, icd_err *err)
             continue;
         for (int e = TWOS; e < ENGINES; e++)
             ICD_TRY(run(b, e, 0, s, &b->out[e], err));
-        ICD_TRY(run(b, THREADS2, 1, s, &b->out[BY_STEP], err));
+        ICD_TRY(run(b, THREADS2, 1, s, &b->out[AHEAD], err));
         judge(b, s, &b->out[TWOS], 1);
         same(b, 0, s, &b->out[TWOS], &b->out[THREADS2]);
         same(b, 1, s, &b->out[TWOS], &b->out[THREADS3]);
-        same(b, 2, s, &b->out[TWOS], &b->out[BY_STEP]);
+        same(b, 2, s, &b->out[TWOS], &b->out[AHEAD]);
     }
     return ICD_OK;
 }
@@ -268,7 +266,7 @@ static icd_status prepare(bench *b)
         b->row[q] = row_begin(b->m.name, "%s", quantities[q]);
     b->bits[0] = row_begin(b->m.name, "same bits with two threads");
     b->bits[1] = row_begin(b->m.name, "same bits with three threads");
-    b->bits[2] = row_begin(b->m.name, "same bits by step()");
+    b->bits[2] = row_begin(b->m.name, "same bits with the losses ahead");
     return ICD_OK;
 }
 
@@ -327,7 +325,7 @@ static icd_status one_model(bench *b, icd_err *err)
     for (int q = 0; q < QUANTITIES; q++)
         row_end(&b->row[q], &b->listener, b->table->name, "ref64");
     for (int i = 0; i < 3; i++)
-        row_end(&b->bits[i], &b->listener, b->table->name, "one thread, chain() and gradients()");
+        row_end(&b->bits[i], &b->listener, b->table->name, "one thread, chain, then gradients");
     return ICD_OK;
 }
 

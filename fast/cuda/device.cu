@@ -14,6 +14,7 @@ namespace CUDA_SIDE {
 /* What is called between begin and end is captured and launched as one graph, kept for the next time: a chain's thousands of
  * launches cost the host one call, and arguments that have changed (the iteration) are written into the graph that is there. */
 static cudaGraphExec_t recorded[FAST_RECORDS];
+static cudaEvent_t marked;
 static char failed[256];                 /* the first failure; "": none */
 
 void check(cudaError_t e, const char *call)
@@ -31,7 +32,9 @@ static int start()
         if (CUDA_(tickets))
             CHECKED(cudaMemsetAsync(CUDA_(tickets), 0, CUDA_TICKETS * sizeof(unsigned), CUDA_(stream)));
     }
-    return CUDA_(tickets) != nullptr;
+    if (!marked)
+        CHECKED(cudaEventCreateWithFlags(&marked, cudaEventDisableTiming));
+    return CUDA_(tickets) && marked;
 }
 
 static void *alloc(size_t bytes)
@@ -54,17 +57,36 @@ static void release(void *p)
     CHECKED(cudaFree(p));
 }
 
+static void *host_alloc(size_t bytes)
+{
+    unsigned char *p = nullptr;
+    cudaError_t e = start() ? cudaMallocHost(&p, bytes) : cudaErrorInvalidDevice;
+    if (e != cudaSuccess) {
+        cudaGetLastError();
+        return nullptr;
+    }
+    return memset(p, 0, bytes);
+}
+
+static void host_release(void *p)
+{
+    CHECKED(cudaStreamSynchronize(CUDA_(stream)));
+    CHECKED(cudaFreeHost(p));
+}
+
+/* Page-locked memory is copied when its turn in the stream comes; of other memory cudaMemcpyAsync has read all, or written all,
+ * when it returns. */
 static void put(void *to, const void *host, size_t bytes)
 {
     CHECKED(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, CUDA_(stream)));
-    CHECKED(cudaStreamSynchronize(CUDA_(stream)));
 }
 
 static void get(void *host, const void *from, size_t bytes)
 {
     CHECKED(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, CUDA_(stream)));
-    CHECKED(cudaStreamSynchronize(CUDA_(stream)));
 }
+
+static void mark() { CHECKED(cudaEventRecord(marked, CUDA_(stream))); }
 
 static size_t available()
 {
@@ -73,7 +95,7 @@ static size_t available()
     return left;
 }
 
-static void begin(int) { CHECKED(cudaStreamBeginCapture(CUDA_(stream), cudaStreamCaptureModeThreadLocal)); }
+static void begin(fast_record) { CHECKED(cudaStreamBeginCapture(CUDA_(stream), cudaStreamCaptureModeThreadLocal)); }
 
 /* Is the graph now what `from` says? Only arguments may differ. */
 static int update(cudaGraphExec_t graph, cudaGraph_t from)
@@ -85,7 +107,7 @@ static int update(cudaGraphExec_t graph, cudaGraph_t from)
     return 0;
 }
 
-static void end(int which)
+static void end(fast_record which)
 {
     cudaGraph_t graph = nullptr;
     CHECKED(cudaStreamEndCapture(CUDA_(stream), &graph));
@@ -102,15 +124,26 @@ static void end(int which)
         CHECKED(cudaGraphLaunch(recorded[which], CUDA_(stream)));
 }
 
-static const char *fault()
+static const char *failure()
 {
     static char told[sizeof failed];
     CHECKED(cudaGetLastError());
-    if (CUDA_(stream))
-        CHECKED(cudaStreamSynchronize(CUDA_(stream)));
     memcpy(told, failed, sizeof told);
     failed[0] = 0;
     return told[0] ? told : nullptr;
+}
+
+static const char *wait()
+{
+    CHECKED(cudaEventSynchronize(marked));
+    return failure();
+}
+
+static const char *fault()
+{
+    if (CUDA_(stream))
+        CHECKED(cudaStreamSynchronize(CUDA_(stream)));
+    return failure();
 }
 
 #if defined(__CUDACC__)
@@ -119,6 +152,7 @@ enum { PART = 128 };
 enum { PART = 8 };
 #endif
 
-const fast_device device = { PART, alloc, release, put, get, available, begin, end, fault };
+const fast_device device = { PART, alloc, release, host_alloc, host_release, put, get, mark, wait, available,
+                             begin, end, fault };
 
 }  // namespace CUDA_SIDE

@@ -22,7 +22,8 @@ static icd_status iterate(icd_engine *e, const icd_config *c, icd_err *err)
     icd_status s = bench_iteration_make(e->arch, c, &a, &it, err);
     for (int i = 0; i < 2 && s == ICD_OK; i++) {         /* the first measures, and does what is done once */
         check_device_reset();
-        s = e->step(e, &it.chain, &it.both, it.out, &chain, &losses, err);
+        s = e->chain(e, &it.chain, it.out, &chain, err);
+        s = s == ICD_OK ? e->gradients(e, &it.both, &losses, err) : s;
         if (s == ICD_OK)
             s = e->update(e, &it.update, err);
     }

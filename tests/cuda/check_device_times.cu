@@ -84,7 +84,7 @@ template <class... A, void (*fast_backend::*SLOT)(A...)> struct timed<SLOT> {
     }
 };
 
-void nothing(int) {}
+void nothing(fast_record) {}
 
 }  // namespace
 }  // namespace CUDA_SIDE
