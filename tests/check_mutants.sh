@@ -12,6 +12,6 @@ while IFS='|' read -r file checks expression; do
         bad=$((bad + 1))
     fi
 done <<END
-$(cat tests/mutants.txt tests/mutants_fast.txt)
+$(cat tests/mutants*.txt)
 END
 [ $bad -eq 0 ] && [ $good -gt 0 ]
