@@ -74,16 +74,26 @@ static void host_release(void *p)
     CHECKED(cudaFreeHost(p));
 }
 
-/* Page-locked memory is copied when its turn in the stream comes; of other memory cudaMemcpyAsync has read all, or written all,
- * when it returns. */
+/* Page-locked memory is copied when its turn in the stream comes. Other memory too where a device reaches all of the host's
+ * (CUDA promises only that the call "might be synchronous"): there the copy is waited for. */
+static void copied(const void *host)
+{
+    cudaPointerAttributes a = {};
+    CHECKED(cudaPointerGetAttributes(&a, host));
+    if (a.type != cudaMemoryTypeHost)
+        CHECKED(cudaStreamSynchronize(CUDA_(stream)));
+}
+
 static void put(void *to, const void *host, size_t bytes)
 {
     CHECKED(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, CUDA_(stream)));
+    copied(host);
 }
 
 static void get(void *host, const void *from, size_t bytes)
 {
     CHECKED(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, CUDA_(stream)));
+    copied(host);
 }
 
 static void mark() { CHECKED(cudaEventRecord(marked, CUDA_(stream))); }
@@ -95,7 +105,8 @@ static size_t available()
     return left;
 }
 
-static void begin(fast_record) { CHECKED(cudaStreamBeginCapture(CUDA_(stream), cudaStreamCaptureModeThreadLocal)); }
+/* Relaxed: the driver may load a kernel at its first launch, which may be here. */
+static void begin(fast_record) { CHECKED(cudaStreamBeginCapture(CUDA_(stream), cudaStreamCaptureModeRelaxed)); }
 
 /* Is the graph now what `from` says? Only arguments may differ. */
 static int update(cudaGraphExec_t graph, cudaGraph_t from)

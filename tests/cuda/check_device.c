@@ -20,6 +20,7 @@ static icd_status iterate(icd_engine *e, const icd_config *c, icd_err *err)
     icd_chain_stats chain;
     icd_loss_stats losses;
     icd_status s = bench_iteration_make(e->arch, c, &a, &it, err);
+    it.chain.ahead = &it.both;
     for (int i = 0; i < 2 && s == ICD_OK; i++) {         /* the first measures, and does what is done once */
         check_device_reset();
         s = e->chain(e, &it.chain, it.out, &chain, err);

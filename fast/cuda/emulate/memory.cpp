@@ -123,6 +123,13 @@ bool is_pinned(const void *p)
     return after != pinned.begin() && static_cast<size_t>(static_cast<const char *>(p) - (--after)->first) < after->second;
 }
 
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *a, const void *p)
+{
+    ON_DEVICE;
+    a->type = is_device(p) ? cudaMemoryTypeDevice : is_pinned(p) ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
+    return answer(cudaSuccess);
+}
+
 // May `kind` copy between these? Both ends are looked at, whatever kind says.
 static bool fits(const void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {

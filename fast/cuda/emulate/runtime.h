@@ -55,6 +55,9 @@ template <class T> cudaError_t cudaMallocHost(T **p, size_t bytes)
 }
 cudaError_t cudaFree(void *p);
 cudaError_t cudaFreeHost(void *p);
+enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice };
+struct cudaPointerAttributes { cudaMemoryType type; };
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *a, const void *p);
 
 typedef struct stream *cudaStream_t;
 typedef struct event *cudaEvent_t;
