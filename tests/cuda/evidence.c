@@ -101,6 +101,7 @@ static void iterate(icd_engine *e, const icd_config *c, const char *name)
     count_now(before);
     want(e->gradients(e, &cd, &ls, &err), &err);
     note(name, "cd", before, chain_column, 0);
+    chain.ahead = &both;                 /* as Algorithm 1 does */
     count_now(before);
     want(e->chain(e, &chain, x + images * d, &cs, &err), &err);
     want(e->gradients(e, &both, &ls, &err), &err);

@@ -56,7 +56,7 @@ bound by these roofs. The operations are FLOPS(n) of the sources (an exp, a quot
 
 The counts: of each kind of launch a few blocks were run (first, last, some between) and stand for the others; what is
 distinct is bounded by what lies between the lowest and highest address met. No count depends on pixels. What a launch's
-last block to arrive does alone (nearest_of, square_parts) is left out. In a loop with a load that some lanes pass, lanes
+last block to arrive does alone (nearest_of, square_sum) is left out. In a loop with a load that some lanes pass, lanes
 may be put together wrongly: such a load's coalescing is then told too low.
 
 ## Host
