@@ -22,11 +22,12 @@ struct work {
 
 struct graph { std::vector<work_ref> all; };
 struct graph_exec { std::vector<work_ref> all; };
-struct stream { work_ref last; bool blocking; std::shared_ptr<graph> captured; };
+// before: `last` as it was when the capture began, which waits for nothing.
+struct stream { work_ref last; bool blocking; std::shared_ptr<graph> captured; work_ref before; };
 struct event { work_ref at; std::shared_ptr<graph> captured; std::shared_ptr<double> ms; };
 
 std::recursive_mutex device;
-static stream null_stream{nullptr, true, nullptr};
+static stream null_stream{nullptr, true, nullptr, nullptr};
 static std::vector<stream *> streams{&null_stream};
 static std::vector<work_ref> pending;            // in the order in which they were queued
 static int captures;                             // streams that BeginCapture was called on
@@ -163,7 +164,7 @@ cudaError_t cudaDeviceSynchronize()
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
 {
     ON_DEVICE;
-    *s = new stream{nullptr, !(flags & cudaStreamNonBlocking), nullptr};
+    *s = new stream{nullptr, !(flags & cudaStreamNonBlocking), nullptr, nullptr};
     streams.push_back(*s);
     return answer(cudaSuccess);
 }
@@ -211,6 +212,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
     stream *on = real(s);
     if (e->captured && !on->captured) {          // this stream is captured too, from here on
         on->captured = e->captured;
+        on->before = on->last;
         on->last = nullptr;
     }
     if (on->captured && e->captured != on->captured)
@@ -284,7 +286,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode)
     ON_DEVICE;
     if (!s || s->captured)
         return answer(cudaErrorStreamCaptureUnsupported);
-    complete(s->last);
+    s->before = s->last;
     s->last = nullptr;
     s->captured = std::make_shared<graph>();
     captures++;
@@ -318,7 +320,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
         if (other->captured == whole) {
             joined = joined && comes_after(end, other->last);
             other->captured = nullptr;
-            other->last = nullptr;
+            other->last = other->before;
+            other->before = nullptr;
         }
     captures--;
     if (!joined)
