@@ -83,7 +83,7 @@ const icd_setting icd_settings[] = {
     REAL("ema", ema, 0, 1, "0.9999", "decay of the parameters' moving average; 0: none [ICD:3.1]"),
     { "seed", ICD_SET_UINT64, AT(seed), 0, 0, NULL, "0", "every random draw is a function of it", 0 },
     INT("threads", threads, 0, 1024, NULL, "0", "0: as many as the machine has; no result depends on it"),
-    INT("memory", memory, 1, 1e6, NULL, "1024", "MiB that one thread's work may take"),
+    INT("memory", memory, 0, 1e6, NULL, "0", "MiB that one thread's work may take; 0: 1024, and 4096 on a device"),
     CHOICE("winograd", winograd, "auto|2|off", "auto", "Winograd's convolutions: tiles up to 4x4 (auto), up to 2x2, none"),
     /* what a run writes */
     INT("sample_every", sample_every, 0, 1e9, NULL, "100", "iterations between sample grids; 0: none"),

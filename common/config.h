@@ -49,7 +49,7 @@ typedef struct {
     double lr, beta1, beta2, adam_eps, grad_clip, ema;
     uint64_t seed;
     int threads;                     /* 0 = as many as the machine has; no result depends on it */
-    int memory;                      /* MiB that an engine may take for one thread's work */
+    int memory;                      /* MiB that an engine may take for one thread's work; 0: as engine.h says */
     enum { ICD_WINOGRAD_AUTO, ICD_WINOGRAD_2, ICD_WINOGRAD_OFF } winograd;
     /* what a run writes */
     int sample_every, checkpoint_every;

@@ -128,7 +128,7 @@ struct icd_engine {
 
 typedef struct {
     int threads;             /* 0: as many as the machine has */
-    size_t memory;           /* bytes that one thread's work may take */
+    size_t memory;           /* bytes that one thread's work may take; 0: 1 GiB, and 4 GiB on a device */
     int winograd;            /* largest tile of Winograd's convolution that may be used: 4, 2, or 0 (none). ref/ has none */
 } icd_engine_options;
 

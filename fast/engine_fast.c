@@ -546,7 +546,7 @@ icd_status fast_engine_open(icd_engine **out, const char *name, const fast_backe
     e->crew = b->device ? 1 : e->base.threads;
     e->worker = icd_alloc((size_t)e->crew, sizeof *e->worker);
     e->memory = icd_alloc((size_t)e->crew, sizeof *e->memory);
-    icd_status s = plan_parts(e, o->memory, o->winograd, err);
+    icd_status s = plan_parts(e, o->memory ? o->memory : e->device ? UINT32_MAX : (size_t)1 << 30, o->winograd, err);
     if (s == ICD_OK && (!e->worker || !e->memory))
         s = icd_fail(err, ICD_ENOMEM, "out of memory: the engine");
     if (s == ICD_OK)

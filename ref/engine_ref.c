@@ -621,7 +621,7 @@ icd_status OPEN(icd_engine **out, const icd_arch *a, const icd_engine_options *o
         .threads = o->threads > 0 ? o->threads : icd_machine_threads(), .close = ref_close, .import = ref_import,
         .export = ref_export, .energy = ref_energy, .chain = ref_chain, .trajectory = ref_trajectory,
         .gradients = ref_gradients, .update = ref_update, .memory = ref_memory };
-    e->memory = o->memory;
+    e->memory = o->memory ? o->memory : (size_t)1 << 30;
     e->tape = icd_alloc((size_t)e->base.threads, sizeof *e->tape);
     if (!e->tape) {
         icd_free(e);

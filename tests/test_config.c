@@ -44,7 +44,7 @@ TEST(the_defaults_are_the_papers)
     CHECK(c.augment.blur_prob == 0 && c.augment.elastic == 0 && c.data_noise == 0);
     CHECK(c.batch == 128 && c.iterations == 100000);
     CHECK(c.lr == 2e-4 && c.beta1 == 0 && c.beta2 == 0.9 && c.adam_eps == 1e-8 && c.grad_clip == 0 && c.ema == 0.9999);
-    CHECK(c.seed == 0 && c.threads == 0 && c.memory == 1024 && c.sample_every == 100 && c.checkpoint_every == 100);
+    CHECK(c.seed == 0 && c.threads == 0 && c.memory == 0 && c.sample_every == 100 && c.checkpoint_every == 100);
     CHECK(c.sample_rounds == 10 && c.sample_steps == 20);
     CHECK_OK(icd_config_check(&c, &err));
 }
