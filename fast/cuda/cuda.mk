@@ -109,6 +109,12 @@ cuda-emulate-check: $(CUDA_TESTS)
 	@mkdir -p $(B)/tests
 	@B=$(B) sh tests/run.sh $(CUDA_TESTS)
 
+# The engine itself, in other orders, under the checker and the sanitizers: CFLAGS and LDFLAGS are not for this.
+cuda-emulate-engine:
+	+for e in 1:plain checked:checked sanitized:sanitized; do \
+	    $(MAKE) B=$(B)/engine EXE=$(B)/engine/icd-$${e#*:} EMULATE=$${e%:*} OPT=-O2 all || exit 1; done
+	@B=$(B)/engine sh tests/cuda/engine.sh
+
 # ---- what nvcc and ptxas say; without nvcc these are skipped ----
 # That the source rules hold: the emulator's good kernels for every architecture without a warning.
 cuda-nvcc-check:
@@ -137,6 +143,10 @@ $(B)/cuda/check_device: $(B)/tests/cuda/check_device.o $(filter-out $(B)/icd.o,$
     $(B)/cuda/$(if $(filter 1,$(CUDA)),device,engine)/tests/cuda/check_device_times.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(LIB) $(LIBS)
 
+# What ICD_CUDA_TRACE writes is what that PTX takes.
+cuda-trace-check: cuda-ptx $(EXE)
+	python3 -B tests/cuda/trace.py --exe $(abspath $(EXE)) --ptx $(B)/cuda/ptx
+.PHONY: cuda-trace-check cuda-emulate-engine
 .PHONY: cuda-check cuda-check-test cuda-emulate-check cuda-nvcc-check cuda-ptxas-check cuda-ptx
 .SECONDARY:
 

@@ -10,8 +10,10 @@
 //   DIR/NNNNNN.K.before.npy  buffer K before and after the launch: '|u1', one dimension
 //   DIR/NNNNNN.K.after.npy
 //
-// The buffers are the allocations that some aligned word of the arguments points into, and those that words of such buffers
-// point into.
+// The buffers are the allocations that some word of an argument (8 bytes, at a multiple of 8) points into, and those that words
+// of such buffers point into. So whoever replays a launch finds every pointer, also in a struct, by its
+// value: it lies in [address, address + bytes) of a buffer; the place to write instead is the new buffer's plus the difference.
+// Arguments are as the PTX's .param list has them: as many, each of as many bytes (tests/cuda/trace.py).
 #include "trace.h"
 
 #include <errno.h>
@@ -89,12 +91,12 @@ static void write_buffers(const char *when)
     }
 }
 
-// The name in the device's build: the same but for the namespace.
+// The name in the device's build: the same but for the namespace, and for the L of a static function, which nvcc leaves out.
 static std::string device_name(const void *function)
 {
     std::string name = symbol_of(reinterpret_cast<uintptr_t>(function));
     size_t at = name.find("8icd_emul");
-    return at == std::string::npos ? name : name.replace(at, 9, "8icd_cuda");
+    return at == std::string::npos ? name : name.replace(at, name[at + 9] == 'L' ? 10 : 9, "8icd_cuda");
 }
 
 static void write_launch(const launch &l)
