@@ -321,12 +321,12 @@ static void shape(const window *w, int i, int out[5])
         out[j] = w->dense ? 1 : out[j] + 2 * w->p < w->k ? w->k : out[j];
 }
 
-static int fits(const window *w, int which)
+static int fits(const slots *v, const window *w, int which)
 {
     fast_conv_algorithm a = algorithms[which].a;
     int winograd = a == FAST_CONV_WINOGRAD2 || a == FAST_CONV_WINOGRAD4;
-    if (rounds(a))
-        return 0;                        /* what some tables choose: nobody forces it on others */
+    if (rounds(a) || (v->table->device && a > FAST_CONV_GEMM))
+        return 0;                        /* what some tables choose: nobody forces it on others; a device's know one in float */
     return (a != FAST_CONV_DIRECT || w->s == 1) && (!winograd || (w->k == 3 && w->s == 1));
 }
 
@@ -346,14 +346,14 @@ static void one_window(slots *v, const window *w)
         shape(w, i, s);
         make_case(v, &q, w, s[0], s[1], s[2], s[3], s[4]);
         for (int a = 0; a < ALGORITHMS; a++)
-            if (fits(w, a))
+            if (fits(v, w, a))
                 compare(v, &q, a, i < SMALL ? GUARD_PLACES : GUARD_END + 1, row[a], tensor, &same);
         if (i < SMALL && i % 4 == 1)
-            nan_case(v, &q, i / 4 % 2 && fits(w, WINOGRAD4) ? WINOGRAD4 : 0, nans);
+            nan_case(v, &q, i / 4 % 2 && fits(v, w, WINOGRAD4) ? WINOGRAD4 : 0, nans);
     }
     for (int p = 0; p < PASSES; p++) {
         for (int a = 0; a < ALGORITHMS; a++)
-            if (fits(w, a))
+            if (fits(v, w, a))
                 slots_end(v, &row[a][p]);
         if (tensor[p].cases)             /* only where what was chosen rounds */
             slots_end(v, &tensor[p]);
