@@ -1,6 +1,6 @@
 #!/bin/sh
 # mutants.sh [LIST.txt ...] [WORD]: does every one-line fault of the lists (those that hold WORD) turn a check red? If none
-# is named: of mutants.txt and mutants_fast.txt.
+# is named: of mutants.txt and mutants_fast.txt. EVERY=2: every second one.
 #
 # A check is a program of build/tests/, or ENGINE/PART for `icd verify --engine ENGINE --only PART`, which is red as soon as one
 # row is, or the emulator tells a fault; checked:ENGINE/PART is the same by the build EMULATE=checked. Two copies of the tree in
@@ -18,7 +18,8 @@ while case ${1:-} in *.txt) ;; *) false ;; esac; do
     shift
 done
 # shellcheck disable=SC2086
-cat ${lists:-tests/mutants.txt tests/mutants_fast.txt} | grep -v '^#' | grep '|' | grep -e "${1:-}" >"$work/list"
+cat ${lists:-tests/mutants.txt tests/mutants_fast.txt} | grep -v '^#' | grep '|' | grep -e "${1:-}" |
+    awk -v n="${EVERY:-1}" 'NR % n == 0' >"$work/list"
 checks=$(cut -d '|' -f 2 "$work/list" | tr ' ' '\n' | sed '/^$/d' | sort -u)
 case $checks in *cuda-emulated*) emulate=1 ;; *) emulate=0 ;; esac
 
