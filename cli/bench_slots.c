@@ -45,14 +45,14 @@ static void norm_bwd(const bench_call *k)
 {
     fast_norm s = norm_of(k);
     fast_norm_saved saved = { k->t[1], k->stats };
-    k->b->norm_swish_bwd(k->ctx, k->n, &s, k->t[0], k->gain, &saved, k->t[2], k->t[3], NULL, NULL, NULL);
+    k->b->norm_swish_bwd(k->ctx, k->n, &s, k->t[0], k->gain, k->bias, &saved, k->t[2], k->t[3], NULL, NULL, NULL);
 }
 
 static void norm_tan(const bench_call *k)
 {
     fast_norm s = norm_of(k);
     fast_norm_saved saved = { k->t[1], k->stats };
-    k->b->norm_swish_tan(k->ctx, k->n, &s, k->t[0], k->gain, &saved, k->t[2], NULL, k->t[3]);
+    k->b->norm_swish_tan(k->ctx, k->n, &s, k->t[0], k->gain, k->bias, &saved, k->t[2], NULL, k->t[3]);
 }
 
 static void norm_bwd2(const bench_call *k)

@@ -64,8 +64,8 @@ typedef struct {
     int per_image;           /* 1: gain and bias are (n,c), and so are their gradients (conditional models); 0: (c) */
 } fast_norm;
 
-/* What fwd leaves for the other passes: blocked d = swish'(z) (n images), and stats (n, max(groups,1), 2): mean and
- * 1/sqrt(var + 1e-5) (with groups = 0: 0 and 1). */
+/* What fwd leaves for the other passes: blocked d = swish'(z) (n images; NULL where the table recomputes it), and stats
+ * (n, max(groups,1), 2): mean and 1/sqrt(var + 1e-5) (with groups = 0: 0 and 1). */
 typedef struct { float *d; float *stats; } fast_norm_saved;
 
 typedef enum { FAST_SWISH, FAST_LRELU } fast_act;
@@ -150,6 +150,7 @@ struct fast_backend {
     int (*usable)(void);                 /* asks the machine, not the build: 1, or 0 */
     const fast_device *device;           /* NULL: the host's memory */
     double unit;                         /* 0; or what it rounds factors of convolutions to, if not to floats: 2^-11 for TF32 */
+    int recomputes;                      /* 1: norm_swish_* take swish'(z) from x anew, and saved->d is NULL; 0: fwd saves it */
     size_t scratch;                      /* bytes of scratch that slots without a *_scratch function may want; most want none */
 
     /* -- weights, once after every change of the parameters -- */
@@ -185,15 +186,15 @@ struct fast_backend {
     /* -- norm + swish, fused in each of the four passes -- */
 
     size_t (*norm_scratch)(int n, const fast_norm *s);                /* for any of the four passes of n images */
-    /* add: like y or NULL. saved->d and ->stats are written. */
+    /* add: like y or NULL. saved->d, if not NULL, and ->stats are written. */
     void (*norm_swish_fwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                            const float *add, float *y, const fast_norm_saved *saved);
     /* gx; ggain, gbias: +=, or NULL, with scale. (add's adjoint is gy itself.) */
-    void (*norm_swish_bwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
+    void (*norm_swish_bwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                            const fast_norm_saved *saved, const float *gy, float *gx, const float *scale, float *ggain,
                            float *gbias);
     /* y_t = J x_t + add_t. add_t: like y_t or NULL. */
-    void (*norm_swish_tan)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
+    void (*norm_swish_tan)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                            const fast_norm_saved *saved, const float *x_t, const float *add_t, float *y_t);
     /* hx from hy, gy (adjoints of y and y_t), x and x_t; ggain, gbias += those of sum (hy.y + gy.y_t) by gain and bias. */
     void (*norm_swish_bwd2)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,

@@ -57,7 +57,8 @@ void fast_conditional_give(fast_run *r, const fast_node *d, const int32_t *label
 static inline fast_norm_saved fast_saved_norm(const fast_run *r, const fast_node *d, int side)
 {
     size_t at = (size_t)side * (size_t)r->room;
-    return (fast_norm_saved){ r->arena + d->saved + at * d->saved_count, r->arena + d->stats + at * d->stats_count };
+    float *slope = d->saved_count ? r->arena + d->saved + at * d->saved_count : NULL;
+    return (fast_norm_saved){ slope, r->arena + d->stats + at * d->stats_count };
 }
 static inline float *fast_saved(const fast_run *r, const fast_node *d, int side)
 {

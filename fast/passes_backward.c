@@ -86,7 +86,7 @@ static void node_backward(fast_run *r, const fast_node *d, int side, int want_x,
         saved = fast_saved_norm(r, d, side);
         if (weight && d->norm.per_image)
             fast_conditional_zero(r, d);
-        b->norm_swish_bwd(&r->ctx, r->n, &d->norm, x, affine.gain, &saved, gy, share(r, d, 0, side), scale,
+        b->norm_swish_bwd(&r->ctx, r->n, &d->norm, x, affine.gain, affine.bias, &saved, gy, share(r, d, 0, side), scale,
                           weight ? affine.ggain : NULL, weight ? affine.gbias : NULL);
         shared(r, d, 0, side);
         if (weight && d->norm.per_image)

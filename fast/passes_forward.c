@@ -82,13 +82,15 @@ static void node_tangent(fast_run *r, const fast_node *d)
     size_t count = (size_t)r->n * in->count;
     fast_planes planes = fast_pool_planes(r, in);
     fast_norm_saved saved;
+    fast_affine affine;
     switch (d->kind) {
     case FAST_NODE_CONV:
         b->conv_fwd(&r->ctx, r->n, &d->conv, x_t, r->packed + d->packed, NULL, add_t, y_t);
         break;
     case FAST_NODE_NORM_SWISH:
+        affine = fast_node_affine(r, d, NULL);
         saved = fast_saved_norm(r, d, 0);
-        b->norm_swish_tan(&r->ctx, r->n, &d->norm, x, fast_node_affine(r, d, NULL).gain, &saved, x_t, add_t, y_t);
+        b->norm_swish_tan(&r->ctx, r->n, &d->norm, x, affine.gain, affine.bias, &saved, x_t, add_t, y_t);
         break;
     case FAST_NODE_ACT:
         b->act_bwd(&r->ctx, d->act, d->slope, count, x, x_t, y_t);

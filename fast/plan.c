@@ -330,7 +330,7 @@ static void lay_out(fast_plan *p)
             at_least(&p->scratch, b->conv_scratch(2 * p->part, &d->conv));     /* the two sides at once */
             break;
         case FAST_NODE_NORM_SWISH:
-            d->saved_count = out->count;
+            d->saved_count = b->recomputes ? 0 : out->count;
             d->stats_count = 2 * (size_t)(d->norm.groups > 0 ? d->norm.groups : 1);
             d->stats = take(&at, 2 * n * d->stats_count);
             if (d->norm.per_image)

@@ -39,7 +39,7 @@ typedef struct {
     float slope;
     size_t packed;                   /* conv: where its packed weight is */
     /* What the forward pass leaves for the others, for two sides: offsets in the arena, and floats per image. */
-    size_t saved, saved_count;       /* norm_swish: d; maxpool: which (bytes); attention: rows */
+    size_t saved, saved_count;       /* norm_swish: d, if kept; maxpool: which (bytes); attention: rows */
     size_t stats, stats_count;       /* norm_swish: stats */
     size_t affine;                   /* norm_swish with per_image: (4,part,c): gain, bias, their gradients */
     /* How adjoints flow, the same in both backward passes. */

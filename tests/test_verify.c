@@ -198,10 +198,10 @@ static void last_of_ties(fast_ctx *x, const fast_nearest *e)
             e->index[i]++;
     }
 }
-static void by_address(fast_ctx *x, int n, const fast_norm *s, const float *from, const float *gain,
+static void by_address(fast_ctx *x, int n, const fast_norm *s, const float *from, const float *gain, const float *bias,
                        const fast_norm_saved *saved, const float *x_t, const float *add, float *y)
 {
-    sound->norm_swish_tan(x, n, s, from, gain, saved, x_t, add, y);
+    sound->norm_swish_tan(x, n, s, from, gain, bias, saved, x_t, add, y);
     if ((uintptr_t)y % 4096 == 0)
         y[0] += y[0] * 2e-7f;
 }

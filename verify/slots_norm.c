@@ -114,27 +114,30 @@ static float *sum_into(slots *v, const norm_case *q, int i)
 
 static fast_norm_saved saved_in(slots *v, const norm_case *q)
 {
-    return (fast_norm_saved){ image_in(v, q, q->want[SAVED_D]), slots_in(v, q->out[STATS], 64, q->want[STATS]) };
+    float *d = v->table->recomputes ? NULL : image_in(v, q, q->want[SAVED_D]);
+    return (fast_norm_saved){ d, slots_in(v, q->out[STATS], 64, q->want[STATS]) };
 }
 
 static void forward(slots *v, const norm_case *q, double *got[OUTPUTS])
 {
     float *x = image_in(v, q, q->in[X]), *gain = vector_in(v, q, GAIN), *bias = vector_in(v, q, BIAS);
     float *add = q->with_add ? image_in(v, q, q->in[ADD]) : NULL, *y = slots_blocked_room(v, q->n, q->s.c, pixels(q));
-    fast_norm_saved saved = { slots_blocked_room(v, q->n, q->s.c, pixels(q)), slots_room(v, q->out[STATS], 64) };
+    float *d = v->table->recomputes ? NULL : slots_blocked_room(v, q->n, q->s.c, pixels(q));
+    fast_norm_saved saved = { d, slots_room(v, q->out[STATS], 64) };
     GUARDED(&v->guard, v->table->norm_swish_fwd(&v->ctx, q->n, &q->s, x, gain, bias, add, y, &saved));
     got[Y] = image_out(v, q, y);
-    got[SAVED_D] = image_out(v, q, saved.d);
+    got[SAVED_D] = d ? image_out(v, q, d) : NULL;
     got[STATS] = slots_out(v, q->out[STATS], saved.stats);
 }
 
 static void backward(slots *v, const norm_case *q, double *got[OUTPUTS])
 {
-    float *x = image_in(v, q, q->in[X]), *gain = vector_in(v, q, GAIN), *gy = image_in(v, q, q->in[GY]);
+    float *x = image_in(v, q, q->in[X]), *gain = vector_in(v, q, GAIN), *bias = vector_in(v, q, BIAS);
     fast_norm_saved saved = saved_in(v, q);
-    float *gx = slots_blocked_room(v, q->n, q->s.c, pixels(q)), *scale = vector_in(v, q, SCALE);
+    float *gy = image_in(v, q, q->in[GY]), *scale = vector_in(v, q, SCALE);
+    float *gx = slots_blocked_room(v, q->n, q->s.c, pixels(q));
     float *ggain = sum_into(v, q, START_GAIN), *gbias = sum_into(v, q, START_BIAS);
-    GUARDED(&v->guard, v->table->norm_swish_bwd(&v->ctx, q->n, &q->s, x, gain, &saved, gy, gx, scale, ggain, gbias));
+    GUARDED(&v->guard, v->table->norm_swish_bwd(&v->ctx, q->n, &q->s, x, gain, bias, &saved, gy, gx, scale, ggain, gbias));
     got[GX] = image_out(v, q, gx);
     got[GGAIN] = ggain ? slots_out(v, q->out[GGAIN], ggain) : NULL;
     got[GBIAS] = gbias ? slots_out(v, q->out[GBIAS], gbias) : NULL;
@@ -142,10 +145,11 @@ static void backward(slots *v, const norm_case *q, double *got[OUTPUTS])
 
 static void tangent(slots *v, const norm_case *q, double *got[OUTPUTS])
 {
-    float *x = image_in(v, q, q->in[X]), *gain = vector_in(v, q, GAIN), *x_t = image_in(v, q, q->in[X_T]);
+    float *x = image_in(v, q, q->in[X]), *gain = vector_in(v, q, GAIN), *bias = vector_in(v, q, BIAS);
     fast_norm_saved saved = saved_in(v, q);
-    float *add = q->with_add ? image_in(v, q, q->in[ADD_T]) : NULL, *y_t = slots_blocked_room(v, q->n, q->s.c, pixels(q));
-    GUARDED(&v->guard, v->table->norm_swish_tan(&v->ctx, q->n, &q->s, x, gain, &saved, x_t, add, y_t));
+    float *x_t = image_in(v, q, q->in[X_T]), *add = q->with_add ? image_in(v, q, q->in[ADD_T]) : NULL;
+    float *y_t = slots_blocked_room(v, q->n, q->s.c, pixels(q));
+    GUARDED(&v->guard, v->table->norm_swish_tan(&v->ctx, q->n, &q->s, x, gain, bias, &saved, x_t, add, y_t));
     got[Y_T] = image_out(v, q, y_t);
 }
 
@@ -171,8 +175,8 @@ static const struct {
     int reads[8];            /* inputs; ends with -1 */
 } passes[] = {
     { "norm_swish_fwd",  forward,      NORM_CASE,        { X, GAIN, BIAS, ADD, -1 } },
-    { "norm_swish_bwd",  backward,     NORM_CASE,        { X, GAIN, GY, SCALE, START_GAIN, START_BIAS, -1 } },
-    { "norm_swish_tan",  tangent,      NORM_CASE,        { X, GAIN, X_T, ADD_T, -1 } },
+    { "norm_swish_bwd",  backward,     NORM_CASE,        { X, GAIN, BIAS, GY, SCALE, START_GAIN, START_BIAS, -1 } },
+    { "norm_swish_tan",  tangent,      NORM_CASE,        { X, GAIN, BIAS, X_T, ADD_T, -1 } },
     { "norm_swish_bwd2", second_order, NORM_SECOND_CASE, { X, GAIN, BIAS, X_T, HY, GY, START_GAIN, -1 } },
 };
 enum { PASSES = sizeof passes / sizeof passes[0] };

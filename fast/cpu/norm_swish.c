@@ -100,10 +100,11 @@ V_INLINE void chunk_bwd(int count, size_t ahead, const float *x, const float *d,
     }
 }
 
-void CPU_(norm_swish_bwd)(fast_ctx *ctx, int n, const fast_norm *s, const float *x, const float *gain,
+void CPU_(norm_swish_bwd)(fast_ctx *ctx, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                           const fast_norm_saved *saved, const float *gy, float *gx, const float *scale, float *ggain,
                           float *gbias)
 {
+    (void)bias;
     int hw = s->h * s->w;
     norm_span p = norm_spans(ctx, s);
     double m = (double)p.wide * hw;
@@ -148,9 +149,10 @@ V_INLINE void chunk_tan(int count, size_t ahead, const float *x, const float *d,
     }
 }
 
-void CPU_(norm_swish_tan)(fast_ctx *ctx, int n, const fast_norm *s, const float *x, const float *gain,
+void CPU_(norm_swish_tan)(fast_ctx *ctx, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                           const fast_norm_saved *saved, const float *x_t, const float *add_t, float *y_t)
 {
+    (void)bias;
     int hw = s->h * s->w;
     norm_span p = norm_spans(ctx, s);
     for (int i = 0; i < n; i++)

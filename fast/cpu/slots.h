@@ -9,10 +9,10 @@
 size_t CPU_(norm_scratch)(int n, const fast_norm *s);
 void CPU_(norm_swish_fwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                           const float *add, float *y, const fast_norm_saved *saved);
-void CPU_(norm_swish_bwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
+void CPU_(norm_swish_bwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                           const fast_norm_saved *saved, const float *gy, float *gx, const float *scale, float *ggain,
                           float *gbias);
-void CPU_(norm_swish_tan)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
+void CPU_(norm_swish_tan)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                           const fast_norm_saved *saved, const float *x_t, const float *add_t, float *y_t);
 void CPU_(norm_swish_bwd2)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                            const fast_norm_saved *saved, const float *x_t, const float *hy, const float *gy, float *hx,

@@ -25,7 +25,7 @@ act_fwd(size_t count, size_t quads, float slope, const float *x, float *y)
 template <int ACT> __global__ void __launch_bounds__(MAP_THREADS)
 act_bwd(size_t count, size_t quads, float slope, const float *x, const float *gy, float *gx)
 {
-    auto times = [=](float v, float g) { return g * (ACT == FAST_SWISH ? swish_1(v, logistic_of(v)) : lrelu_1(slope, v)); };
+    auto times = [=](float v, float g) { return g * (ACT == FAST_SWISH ? swish_slope(v) : lrelu_1(slope, v)); };
     map(count, quads, [=](size_t at, auto kind) { put(gx + at, each(times, get(x + at, kind), get(gy + at, kind))); });
 }
 

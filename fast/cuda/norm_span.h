@@ -151,7 +151,7 @@ __device__ inline size_t norm_stats_at(const norm_shape &s, const norm_span &p, 
     return 2 * (static_cast<size_t>(p.image) * static_cast<size_t>(max(s.groups, 1)) + static_cast<size_t>(at.of_image));
 }
 
-// MEAN, RSTD, SLOPE and, with a bias, BIAS.
+// MEAN, RSTD, SLOPE and BIAS.
 __device__ inline void norm_put_saved(norm_room &r, const norm_shape &s, const norm_span &p, unsigned l, norm_lane at,
                                       const float *stats, const float *gain, const float *bias)
 {
@@ -160,8 +160,7 @@ __device__ inline void norm_put_saved(norm_room &r, const norm_shape &s, const n
     r.coef[MEAN][l] = live ? stats[norm_stats_at(s, p, at)] : 0.0f;
     r.coef[RSTD][l] = live ? stats[norm_stats_at(s, p, at) + 1] : 0.0f;
     r.coef[SLOPE][l] = live ? gain[k] * r.coef[RSTD][l] : 0.0f;
-    if (bias)
-        r.coef[BIAS][l] = live ? bias[k] : 0.0f;
+    r.coef[BIAS][l] = live ? bias[k] : 0.0f;
 }
 
 // A and B from groups[0] = sum of x_t e and groups[1] = sum of x_t, so that P x_t = r (x_t - A + e B).

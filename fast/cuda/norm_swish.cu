@@ -1,19 +1,20 @@
 // norm_swish.cu: group norm and swish in one: forward, backward, tangent; gain and bias of images with classes.      [ICD:B.1]
 //
-// Names: mean, r = 1/sd, e = x - mean, slope = gain r, m values in a group. How blocks walk and add is in norm_span.h. Each
-// kernel looks at its span twice: sums, output; forward three times: mean, squares about it, output.
+// Names: mean, r = 1/sd, e = x - mean, slope = gain r, z = slope e + bias, d = swish'(z), m values in a group. No pass saves d:
+// bytes bound all of them, and x, which each reads anyway, gives it again for an exp and a quotient. How blocks walk and add is
+// in norm_span.h. Each kernel looks at its span twice: sums, output; forward three times: mean, squares about it, output.
 #include "fast/cuda/norm_span.h"
 #include "fast/cuda/swish.h"
 
 namespace CUDA_SIDE {
 
-// z = slope e + bias, y = swish(z) + add, d = swish'(z). Tiling and `room`: norm_span.h. Three looks at the span; between
-// two of them norm_add's reduction and the new coefficients, three barriers:
-//     x -> mean | e = x - mean, e^2 -> sd | z -> y, d, stats      V > 0: x, then e, stays in 4 V registers; V = 0: read thrice
-// No copies run ahead: what hides the way to memory is several blocks a multiprocessor. V > 0: 12 bytes a float, 16 with add.
+// y = swish(z) + add. Tiling and `room`: norm_span.h. Three looks at the span; between two of them norm_add's reduction and the
+// new coefficients, three barriers:
+//     x -> mean | e = x - mean, e^2 -> sd | z -> y, stats         V > 0: x, then e, stays in 4 V registers; V = 0: read thrice
+// No copies run ahead: what hides the way to memory is several blocks a multiprocessor. V > 0: 8 bytes a float, 12 with add.
 template <int V> __global__ void __launch_bounds__(norm_threads(V), V == 8 ? 2 : V == 4 ? 4 : 1)
 norm_fwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ bias,
-         const float *__restrict__ add, float *__restrict__ y, float *__restrict__ d, float *__restrict__ stats)
+         const float *__restrict__ add, float *__restrict__ y, float *__restrict__ stats)
 {
     SHARED(norm_room, room, [1]);
     norm_room &r = room[0];
@@ -65,14 +66,8 @@ norm_fwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
             }
         });
         float4 mean = norm_quad(r, MEAN), slope = norm_quad(r, SLOPE), shift = norm_quad(r, BIAS);
-        int live = s.c - 16 * (p.block + b) - 4 * static_cast<int>(threadIdx.x % 4);     // of the thread's lanes
         norm_walk<V>(p.quads, [&](int k, int q) {
-            float4 z = fma4(V ? kept[k] : ld4(x + p.place(b, q)) - mean, slope, shift);
-            logistic gx = logistic_of(z.x), gy = logistic_of(z.y), gz = logistic_of(z.z), gw = logistic_of(z.w);
-            float4 out = make_float4(z.x * gx.s, z.y * gy.s, z.z * gz.s, z.w * gw.s);
-            float4 slopes = make_float4(live > 0 ? swish_1(z.x, gx) : 0.0f, live > 1 ? swish_1(z.y, gy) : 0.0f,
-                                        live > 2 ? swish_1(z.z, gz) : 0.0f, live > 3 ? swish_1(z.w, gw) : 0.0f);
-            st4(d + p.place(b, q), slopes);
+            float4 out = each(swish, fma4(V ? kept[k] : ld4(x + p.place(b, q)) - mean, slope, shift));
             st4(y + p.place(b, q), add ? out + ld4(add + p.place(b, q)) : out);
             FLOPS(4 * 8);                        // a value, in all three looks; swish.h counts its own
         });
@@ -80,11 +75,11 @@ norm_fwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
 }
 
 // Backward: gz = d gy, gx = slope gz - mean(slope gz) - e r^2 mean(slope gz e) = slope gz + A + e B. As norm_fwd, two looks:
-//     x, d, gy -> sums of gz e and gz, also the parameters' | gx        V > 0: e and gz stay in 8 V registers, and x and d
-//                                                                       are read before the first barrier
-// An image's sums for shared parameters go to scratch, (2,n,c), for norm_sum_images. V > 0: 16 bytes a float.
+//     x, gy -> sums of gz e and gz, also the parameters' | gx      V > 0: e and gz stay in 8 V registers, x and gy are read
+//                                                                  before the first barrier
+// An image's sums for shared parameters go to scratch, (2,n,c), for norm_sum_images. V > 0: 12 bytes a float.
 template <int V> __global__ void __launch_bounds__(norm_threads(V), V == 4 ? 3 : 1)
-norm_bwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ d,
+norm_bwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ bias,
          const float *__restrict__ stats, const float *__restrict__ gy, float *__restrict__ gx, const float *__restrict__ scale,
          norm_gradients to)
 {
@@ -93,19 +88,20 @@ norm_bwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
     norm_span p = norm_span_here<V>(s);
     float4 kept_e[V ? V : 1], kept_gz[V ? V : 1];
     bool parameters = to.gain || to.bias;
-    auto put_saved = [&](unsigned l, norm_lane at) { norm_put_saved(r, s, p, l, at, stats, gain, nullptr); };
+    auto put_saved = [&](unsigned l, norm_lane at) { norm_put_saved(r, s, p, l, at, stats, gain, bias); };
     for (int b = 0; (V || s.groups || parameters) && b < p.blocks; b++) {
         norm_set(s, p, b, put_saved);
         if constexpr (V > 0)
             norm_walk<V>(p.quads, [&](int k, int q) {
                 kept_e[k] = ld4(x + p.place(b, q));
-                kept_gz[k] = ld4(d + p.place(b, q));
+                kept_gz[k] = ld4(gy + p.place(b, q));
             });
         __syncthreads();
-        float4 mean = norm_quad(r, MEAN), sum[2] = { make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0) };
+        float4 mean = norm_quad(r, MEAN), slope = norm_quad(r, SLOPE), shift = norm_quad(r, BIAS);
+        float4 sum[2] = { make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0) };
         norm_walk<V>(p.quads, [&](int k, int q) {
             float4 e = (V ? kept_e[k] : ld4(x + p.place(b, q))) - mean;
-            float4 gz = (V ? kept_gz[k] : ld4(d + p.place(b, q))) * ld4(gy + p.place(b, q));
+            float4 gz = each(swish_slope, fma4(e, slope, shift)) * (V ? kept_gz[k] : ld4(gy + p.place(b, q)));
             sum[0] = fma4(gz, e, sum[0]);
             sum[1] = sum[1] + gz;
             if (V) {
@@ -132,21 +128,22 @@ norm_bwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
             r.coef[A][l] = live ? static_cast<float>(-r.groups[1][at.group] * s.mean) : 0.0f;
             r.coef[B][l] = live ? static_cast<float>(-r.groups[0][at.group] * s.mean * rstd * rstd) : 0.0f;
         });
-        float4 mean = norm_quad(r, MEAN), slope = norm_quad(r, SLOPE), plain = norm_quad(r, A), cross = norm_quad(r, B);
+        float4 mean = norm_quad(r, MEAN), slope = norm_quad(r, SLOPE), shift = norm_quad(r, BIAS);
+        float4 plain = norm_quad(r, A), cross = norm_quad(r, B);
         norm_walk<V>(p.quads, [&](int k, int q) {
             float4 e = V ? kept_e[k] : ld4(x + p.place(b, q)) - mean;
-            float4 gz = V ? kept_gz[k] : ld4(d + p.place(b, q)) * ld4(gy + p.place(b, q));
+            float4 gz = V ? kept_gz[k] : each(swish_slope, fma4(e, slope, shift)) * ld4(gy + p.place(b, q));
             st4(gx + p.place(b, q), fma4(slope, gz, fma4(e, cross, plain)));
-            FLOPS(4 * 9);                        // a value, in both looks
+            FLOPS(4 * 11);                       // a value, in both looks; swish.h counts its own
         });
     }
 }
 
 // Tangent: y_t = d slope (x_t - A + e B) + add_t. As norm_fwd, two looks:
 //     x, x_t -> sums of x_t e and x_t: A, B | y_t        V > 0: e and x_t stay in 8 V registers, read before the first barrier
-// V > 0: 16 bytes a float, 20 with add_t.
+// V > 0: 12 bytes a float, 16 with add_t.
 template <int V> __global__ void __launch_bounds__(norm_threads(V), V == 4 ? 3 : 1)
-norm_tan(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ d,
+norm_tan(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ bias,
          const float *__restrict__ stats, const float *__restrict__ x_t, const float *__restrict__ add_t,
          float *__restrict__ y_t)
 {
@@ -154,22 +151,23 @@ norm_tan(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
     norm_room &r = room[0];
     norm_span p = norm_span_here<V>(s);
     float4 kept_e[V ? V : 1], kept_t[V ? V : 1];
-    norm_tangent_sums<V>(r, s, p, stats, gain, nullptr, x, x_t, kept_e, kept_t);
+    norm_tangent_sums<V>(r, s, p, stats, gain, bias, x, x_t, kept_e, kept_t);
     for (int b = 0; b < p.blocks; b++) {
         if (b)
             __syncthreads();
         norm_put(s, p, b, [&](unsigned l, norm_lane at) {
             if (V == 0)
-                norm_put_saved(r, s, p, l, at, stats, gain, nullptr);
+                norm_put_saved(r, s, p, l, at, stats, gain, bias);
             norm_put_tangent(r, s, l, at);
         });
-        float4 mean = norm_quad(r, MEAN), slope = norm_quad(r, SLOPE), mean_t = norm_quad(r, A), cross = norm_quad(r, B);
+        float4 mean = norm_quad(r, MEAN), slope = norm_quad(r, SLOPE), shift = norm_quad(r, BIAS);
+        float4 mean_t = norm_quad(r, A), cross = norm_quad(r, B);
         norm_walk<V>(p.quads, [&](int k, int q) {
             float4 e = V ? kept_e[k] : ld4(x + p.place(b, q)) - mean;
             float4 moved = V ? kept_t[k] : ld4(x_t + p.place(b, q));
-            float4 out = fma4(e, cross, moved - mean_t) * slope * ld4(d + p.place(b, q));
+            float4 out = fma4(e, cross, moved - mean_t) * slope * each(swish_slope, fma4(e, slope, shift));
             st4(y_t + p.place(b, q), add_t ? out + ld4(add_t + p.place(b, q)) : out);
-            FLOPS(4 * 10);
+            FLOPS(4 * 12);
         });
     }
 }
@@ -283,12 +281,11 @@ void CUDA_(norm_swish_fwd)(fast_ctx *, int n, const fast_norm *shape, const floa
     norm_shape s = norm_shape_of(n, shape);
     norm_way way = norm_way_of(s, 8);
     norm_dispatch<8>(way.kept, [&](auto v) {
-        LAUNCH(norm_fwd<v>, way.blocks, way.threads, 0, CUDA_(stream), s, x, gain, bias, add, y, saved->d,
-               saved->stats);
+        LAUNCH(norm_fwd<v>, way.blocks, way.threads, 0, CUDA_(stream), s, x, gain, bias, add, y, saved->stats);
     });
 }
 
-void CUDA_(norm_swish_bwd)(fast_ctx *ctx, int n, const fast_norm *shape, const float *x, const float *gain,
+void CUDA_(norm_swish_bwd)(fast_ctx *ctx, int n, const fast_norm *shape, const float *x, const float *gain, const float *bias,
                            const fast_norm_saved *saved, const float *gy, float *gx, const float *scale, float *ggain,
                            float *gbias)
 {
@@ -296,20 +293,18 @@ void CUDA_(norm_swish_bwd)(fast_ctx *ctx, int n, const fast_norm *shape, const f
     norm_way way = norm_way_of(s, 8);
     norm_gradients to = norm_gradients_to(ctx, ggain, gbias);
     norm_dispatch<8>(way.kept, [&](auto v) {
-        LAUNCH(norm_bwd<v>, way.blocks, way.threads, 0, CUDA_(stream), s, x, gain, saved->d, saved->stats, gy, gx,
-               scale, to);
+        LAUNCH(norm_bwd<v>, way.blocks, way.threads, 0, CUDA_(stream), s, x, gain, bias, saved->stats, gy, gx, scale, to);
     });
     norm_finish(s, to);
 }
 
-void CUDA_(norm_swish_tan)(fast_ctx *, int n, const fast_norm *shape, const float *x, const float *gain,
+void CUDA_(norm_swish_tan)(fast_ctx *, int n, const fast_norm *shape, const float *x, const float *gain, const float *bias,
                            const fast_norm_saved *saved, const float *x_t, const float *add_t, float *y_t)
 {
     norm_shape s = norm_shape_of(n, shape);
     norm_way way = norm_way_of(s, 8);
     norm_dispatch<8>(way.kept, [&](auto v) {
-        LAUNCH(norm_tan<v>, way.blocks, way.threads, 0, CUDA_(stream), s, x, gain, saved->d, saved->stats, x_t,
-               add_t, y_t);
+        LAUNCH(norm_tan<v>, way.blocks, way.threads, 0, CUDA_(stream), s, x, gain, bias, saved->stats, x_t, add_t, y_t);
     });
 }
 

@@ -15,7 +15,14 @@ namespace CUDA_SIDE {
 // In the order in which they are added; groups[2 ..] of the span, times slope.
 enum { HZ_E, GZ_T, HZ, GZ, GZ_E };
 
-__device__ inline float curvature(float z) { return swish_2(z, logistic_of(z)); }
+// swish' and swish'' of a quad.
+struct slopes { float4 first, second; };
+__device__ inline slopes slopes_of(float4 z)
+{
+    logistic x = logistic_of(z.x), y = logistic_of(z.y), v = logistic_of(z.z), w = logistic_of(z.w);
+    return slopes{ make_float4(swish_1(z.x, x), swish_1(z.y, y), swish_1(z.z, v), swish_1(z.w, w)),
+                   make_float4(swish_2(z.x, x), swish_2(z.y, y), swish_2(z.z, v), swish_2(z.w, w)) };
+}
 
 __device__ inline void put_second(norm_room &r, const norm_shape &s, unsigned l, norm_lane at)
 {
@@ -28,11 +35,11 @@ __device__ inline void put_second(norm_room &r, const norm_shape &s, unsigned l,
 }
 
 // The formulas above; tiling and `room`: norm_span.h. Three looks, between two of them a reduction and three barriers:
-//     x, x_t -> sums of x_t e, x_t: A, B | d, hy, gy -> the five sums, the parameters' | hx
-// V > 0: e and x_t, read before the first barrier, and hz + B gz stay in 12 V registers: 24 bytes a float. V = 0: 48.
+//     x, x_t -> sums of x_t e, x_t: A, B | hy, gy -> the five sums, the parameters' | hx
+// V > 0: e and x_t, read before the first barrier, and hz + B gz stay in 12 V registers: 20 bytes a float. V = 0: 44.
 template <int V> __global__ void __launch_bounds__(norm_threads(V), V == 4 ? 2 : 1)
 norm_bwd2(norm_shape s, const float *__restrict__ x, const float *__restrict__ gain, const float *__restrict__ bias,
-          const float *__restrict__ d, const float *__restrict__ stats, const float *__restrict__ x_t,
+          const float *__restrict__ stats, const float *__restrict__ x_t,
           const float *__restrict__ hy, const float *__restrict__ gy, float *__restrict__ hx, norm_gradients to)
 {
     SHARED(norm_room, room, [1]);
@@ -51,9 +58,10 @@ norm_bwd2(norm_shape s, const float *__restrict__ x, const float *__restrict__ g
         float4 cross = norm_quad(r, B), zero = make_float4(0, 0, 0, 0), sum[NORM_SUMS] = { zero, zero, zero, zero, zero };
         norm_walk<V>(p.quads, [&](int k, int q) {
             size_t at = p.place(b, q);
-            float4 e = V ? kept_e[k] : ld4(x + at) - mean, slopes = ld4(d + at), g = ld4(gy + at);
-            float4 t = fma4(e, cross, (V ? kept_t[k] : ld4(x_t + at)) - mean_t), gz = g * slopes;
-            float4 hz = fma4(ld4(hy + at), slopes, g * each(curvature, fma4(e, slope, shift)) * (slope * t));
+            float4 e = V ? kept_e[k] : ld4(x + at) - mean, g = ld4(gy + at);
+            slopes d = slopes_of(fma4(e, slope, shift));
+            float4 t = fma4(e, cross, (V ? kept_t[k] : ld4(x_t + at)) - mean_t), gz = g * d.first;
+            float4 hz = fma4(ld4(hy + at), d.first, g * d.second * (slope * t));
             float4 h = fma4(cross, gz, hz);
             sum[HZ_E] = fma4(hz, e, sum[HZ_E]);
             sum[GZ_T] = fma4(gz, t, sum[GZ_T]);
@@ -103,7 +111,7 @@ void CUDA_(norm_swish_bwd2)(fast_ctx *ctx, int n, const fast_norm *shape, const 
     norm_way way = norm_way_of(s, 4);
     norm_gradients to = norm_gradients_to(ctx, ggain, gbias);
     norm_dispatch<4>(way.kept, [&](auto v) {
-        LAUNCH(norm_bwd2<v>, way.blocks, way.threads, 0, CUDA_(stream), s, x, gain, bias, saved->d, saved->stats, x_t, hy,
+        LAUNCH(norm_bwd2<v>, way.blocks, way.threads, 0, CUDA_(stream), s, x, gain, bias, saved->stats, x_t, hy,
                gy, hx, to);
     });
     norm_finish(s, to);

@@ -52,10 +52,10 @@ void CUDA_(bias_bwd)(fast_ctx *, int n, int c, int hw, const float *gy, const fl
 size_t CUDA_(norm_scratch)(int n, const fast_norm *s);
 void CUDA_(norm_swish_fwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                            const float *add, float *y, const fast_norm_saved *saved);
-void CUDA_(norm_swish_bwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
+void CUDA_(norm_swish_bwd)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                            const fast_norm_saved *saved, const float *gy, float *gx, const float *scale, float *ggain,
                            float *gbias);
-void CUDA_(norm_swish_tan)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
+void CUDA_(norm_swish_tan)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                            const fast_norm_saved *saved, const float *x_t, const float *add_t, float *y_t);
 void CUDA_(norm_swish_bwd2)(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                             const fast_norm_saved *saved, const float *x_t, const float *hy, const float *gy, float *hx,

@@ -25,6 +25,8 @@ __device__ inline float swish_1(float z, logistic g)
     return fmaf(z * g.s, g.c, g.s);
 }
 
+__device__ inline float swish_slope(float z) { return swish_1(z, logistic_of(z)); }
+
 // swish'' = s c (2 + z (c - s))
 __device__ inline float swish_2(float z, logistic g)
 {

@@ -34,6 +34,7 @@ static fast_backend table(const char *name, const char *about, int (*may)(void),
     t.about = about;
     t.usable = may;
     t.device = &CUDA_SIDE::device;
+    t.recomputes = 1;
     t.scratch = CUDA_SCRATCH;
     t.unit = unit;
     t.conv_choose = choose;

@@ -167,11 +167,11 @@ static void parameters_bwd(int n, const fast_norm *s, const float *x, const fast
     }
 }
 
-void portable_norm_swish_bwd(fast_ctx *ctx, int n, const fast_norm *s, const float *x, const float *gain,
+void portable_norm_swish_bwd(fast_ctx *ctx, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                              const fast_norm_saved *saved, const float *gy, float *gx, const float *scale, float *ggain,
                              float *gbias)
 {
-    (void)ctx;
+    (void)ctx, (void)bias;
     for (int i = 0; i < n; i++)
         for (int g = 0; g < group_count(s); g++) {
             group v = group_of(s, saved, i, g);
@@ -205,10 +205,10 @@ static void group_tan(const group *g, const float *x, const float *gain, const f
         }
 }
 
-void portable_norm_swish_tan(fast_ctx *ctx, int n, const fast_norm *s, const float *x, const float *gain,
+void portable_norm_swish_tan(fast_ctx *ctx, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                              const fast_norm_saved *saved, const float *x_t, const float *add_t, float *y_t)
 {
-    (void)ctx;
+    (void)ctx, (void)bias;
     for (int i = 0; i < n; i++)
         for (int g = 0; g < group_count(s); g++) {
             group v = group_of(s, saved, i, g);

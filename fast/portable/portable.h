@@ -44,10 +44,10 @@ void portable_bias_bwd(fast_ctx *, int n, int c, int hw, const float *gy, const 
 size_t portable_norm_scratch(int n, const fast_norm *s);
 void portable_norm_swish_fwd(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                              const float *add, float *y, const fast_norm_saved *saved);
-void portable_norm_swish_bwd(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
+void portable_norm_swish_bwd(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                              const fast_norm_saved *saved, const float *gy, float *gx, const float *scale, float *ggain,
                              float *gbias);
-void portable_norm_swish_tan(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain,
+void portable_norm_swish_tan(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                              const fast_norm_saved *saved, const float *x_t, const float *add_t, float *y_t);
 void portable_norm_swish_bwd2(fast_ctx *, int n, const fast_norm *s, const float *x, const float *gain, const float *bias,
                               const fast_norm_saved *saved, const float *x_t, const float *hy, const float *gy, float *hx,
