@@ -16,8 +16,8 @@ What is missed, and why: on an H100 in BF16, of {total} ms the convolutions take
 bound by {bounds}: activations are fp32 in memory, so a 64-channel convolution has 144 flop for each byte that it must move,
 where BF16 tensor cores want 295; and small images have too few pixels for large tiles, so that fragments are read from
 shared memory more often. Of what mma.sync can reach (see the assumptions) the convolutions make {mma_tf32} % in TF32 and
-{mma_bf16} % in BF16: the datasheet's peak is wgmma's. The norms are bound by memory: forward reads x and writes y and
-swish'; backward reads x, swish' and gy and writes gx.
+{mma_bf16} % in BF16: the datasheet's peak is wgmma's. The norms are bound by memory: forward reads x and writes y;
+backward reads x and gy and writes gx.
 """
 
 TEXT = """\
