@@ -20,7 +20,7 @@ norm_fwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
     norm_room &r = room[0];
     norm_span p = norm_span_here<V>(s);
     size_t parameters = norm_parameters(s, p);
-    float4 kept[V ? V : 1];
+    float4 kept[V ? V : 1] = {};
     auto put_parameters = [&](unsigned l, norm_lane at) {
         r.coef[SLOPE][l] = at.channel >= 0 ? gain[parameters + static_cast<size_t>(at.channel)] : 0.0f;
         r.coef[BIAS][l] = at.channel >= 0 ? bias[parameters + static_cast<size_t>(at.channel)] : 0.0f;
@@ -86,7 +86,7 @@ norm_bwd(norm_shape s, const float *__restrict__ x, const float *__restrict__ ga
     SHARED(norm_room, room, [1]);
     norm_room &r = room[0];
     norm_span p = norm_span_here<V>(s);
-    float4 kept_e[V ? V : 1], kept_gz[V ? V : 1];
+    float4 kept_e[V ? V : 1] = {}, kept_gz[V ? V : 1] = {};
     bool parameters = to.gain || to.bias;
     auto put_saved = [&](unsigned l, norm_lane at) { norm_put_saved(r, s, p, l, at, stats, gain, bias); };
     for (int b = 0; (V || s.groups || parameters) && b < p.blocks; b++) {
