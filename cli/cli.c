@@ -93,9 +93,9 @@ int cli_fail(icd_status s, const icd_err *err)
 
 static const char *engine_name(int i) { return cli_engines[i].name; }
 
-icd_status cli_open_engine(icd_engine **e, const char *name, const icd_arch *a, const icd_config *c, icd_err *err)
+icd_status cli_open_engine(icd_engine **e, const char *name, const icd_arch *a, const icd_config *c, int images, icd_err *err)
 {
-    icd_engine_options o = { c->threads, (size_t)c->memory << 20, icd_winograd_tile(c) };
+    icd_engine_options o = { c->threads, (size_t)c->memory << 20, icd_winograd_tile(c), images > 0 ? images : c->batch };
     const fast_backend *table;
     if (!name)
         name = "cpu";
@@ -145,12 +145,12 @@ icd_status cli_image_shape(icd_config *c, const icd_images *data, int chw[3], ic
 }
 
 icd_status cli_open_model(cli_model *m, const char *path, const char *engine, const cli_sets *sets, const int fallback[3],
-                          icd_err *err)
+                          int images, icd_err *err)
 {
     memset(m, 0, sizeof *m);
     ICD_TRY(icd_checkpoint_read(&m->arena, path, fallback, &m->checkpoint, err));
     ICD_TRY(cli_assign(&m->checkpoint.config, sets, 0, err));
-    ICD_TRY(cli_open_engine(&m->engine, engine, &m->checkpoint.arch, &m->checkpoint.config, err));
+    ICD_TRY(cli_open_engine(&m->engine, engine, &m->checkpoint.arch, &m->checkpoint.config, images, err));
     return icd_checkpoint_load(&m->checkpoint, m->engine, 0, NULL, err);
 }
 
@@ -164,7 +164,7 @@ icd_status cli_open_preset(cli_model *m, const char *preset, const char *engine,
     ICD_TRY(cli_assign(c, sets, 1, err));
     ICD_TRY(cli_image_shape(c, NULL, chw, err));
     ICD_TRY(icd_arch_parse(&m->arena, c->arch, &c->model, chw[0], chw[1], chw[2], a, err));
-    ICD_TRY(cli_open_engine(&m->engine, engine, a, c, err));
+    ICD_TRY(cli_open_engine(&m->engine, engine, a, c, 0, err));
     return cli_init_parameters(m->engine, c->seed, err);
 }
 

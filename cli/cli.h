@@ -27,7 +27,8 @@ void cli_require(const char *value, const char *option, const char *usage);
 
 /* Engines of this build; the list ends with name NULL. `cpu` and its tables are opened by name (fast/engine_fast.h). */
 extern const icd_engine_entry cli_engines[];
-icd_status cli_open_engine(icd_engine **e, const char *name, const icd_arch *a, const icd_config *c, icd_err *err);
+/* images: the most that a call will have; 0: a batch. */
+icd_status cli_open_engine(icd_engine **e, const char *name, const icd_arch *a, const icd_config *c, int images, icd_err *err);
 
 /* Apply --set assignments; with of_model_too 0, one that would make another model is refused. */
 icd_status cli_assign(icd_config *c, const cli_sets *sets, int of_model_too, icd_err *err);
@@ -40,7 +41,7 @@ icd_status cli_image_shape(icd_config *c, const icd_images *data, int chw[3], ic
  * or from a preset, with the parameters that the seed draws (init, bench, info PRESET). Close it whatever came of it. */
 typedef struct { icd_arena arena; icd_checkpoint checkpoint; icd_engine *engine; } cli_model;
 icd_status cli_open_model(cli_model *m, const char *path, const char *engine, const cli_sets *sets, const int fallback[3],
-                          icd_err *err);
+                          int images, icd_err *err);
 icd_status cli_open_preset(cli_model *m, const char *preset, const char *engine, const cli_sets *sets, icd_err *err);
 void cli_close_model(cli_model *m);
 

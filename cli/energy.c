@@ -54,7 +54,7 @@ int cli_energy(int argc, char **argv)
     cli_require(model, "--model", usage);
     cli_require(data, "--data", usage);
     cli_require(out, "--out", usage);
-    icd_status s = cli_open_model(&m, model, engine, &sets, NULL, &err);
+    icd_status s = cli_open_model(&m, model, engine, &sets, NULL, 0, &err);
     if (s == ICD_OK)
         s = run(&m, data, out, per_scale, !parameters, &err);
     cli_close_model(&m);

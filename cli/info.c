@@ -99,7 +99,7 @@ static icd_status print_preset(const char *name, const char *engine, const cli_s
 static icd_status print_file(const char *path, const char *engine, const cli_sets *sets, icd_err *err)
 {
     cli_model m;
-    icd_status s = cli_open_model(&m, path, engine, sets, NULL, err);
+    icd_status s = cli_open_model(&m, path, engine, sets, NULL, 0, err);
     if (s == ICD_OK) {
         const icd_checkpoint *c = &m.checkpoint;
         const icd_tensor *buffer = icd_st_find(&c->file, "buffer.images");

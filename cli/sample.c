@@ -85,7 +85,7 @@ int cli_sample(int argc, char **argv)
     else if (!ends_in(out, ".png") && !ends_in(out, ".npy"))
         s = icd_fail(&err, ICD_EINVAL, "--out %.400s: wanted a name that ends in .png or .npy", out);
     if (s == ICD_OK)
-        s = cli_open_model(&m, model, engine, &sets, NULL, &err);
+        s = cli_open_model(&m, model, engine, &sets, NULL, 0, &err);
     if (s == ICD_OK)
         s = run(&m, out, count, class, &err);
     cli_close_model(&m);

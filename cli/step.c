@@ -233,16 +233,16 @@ static icd_status compute(icd_arena *a, icd_engine *e, icd_config *c, const file
     return ICD_OK;
 }
 
-/* The images' size, for a model file that does not say it: the positives'. */
-static icd_status size_of(const char *path, int chw[3], icd_err *err)
+/* How many positives there are, and their size, for a model file that does not say it. */
+static icd_status size_of(const char *path, int nchw[4], icd_err *err)
 {
     icd_arena a = { 0 };
     icd_npy npy;
     icd_status s = read_npy(&a, path, &npy, err);
     if (s == ICD_OK && npy.rank != 4)
         s = icd_fail(err, ICD_EFORMAT, "%s: %d axes, wanted 4: (N,C,H,W)", path, npy.rank);
-    for (int i = 0; i < 3 && s == ICD_OK; i++)
-        chw[i] = npy.shape[i + 1] > 0 && npy.shape[i + 1] < 65536 ? (int)npy.shape[i + 1] : 1;
+    for (int i = 0; i < 4 && s == ICD_OK; i++)
+        nchw[i] = npy.shape[i] > 0 && npy.shape[i] < 65536 ? (int)npy.shape[i] : 1;
     icd_arena_release(&a);
     return s;
 }
@@ -253,7 +253,7 @@ int cli_step(int argc, char **argv)
     cli_sets sets;
     cli_model m = { 0 };
     icd_err err = { "" };
-    int chw[3];
+    int nchw[4];
     const cli_option options[] = { { "--model", &f.model, NULL }, { "--positives", &f.positives, NULL }, { "--start", &f.start, NULL },
         { "--neighbours", &f.neighbours, NULL }, { "--noise", &f.noise, NULL }, { "--positive-labels", &f.positive_labels, NULL },
         { "--labels", &f.labels, NULL }, { "--out", &f.out, NULL }, { "--engine", &f.engine, NULL }, { NULL, NULL, NULL } };
@@ -264,9 +264,9 @@ int cli_step(int argc, char **argv)
     cli_require(f.neighbours, "--neighbours", usage);
     cli_require(f.noise, "--noise", usage);
     cli_require(f.out, "--out", usage);
-    icd_status s = size_of(f.positives, chw, &err);
+    icd_status s = size_of(f.positives, nchw, &err);
     if (s == ICD_OK)
-        s = cli_open_model(&m, f.model, f.engine, &sets, chw, &err);
+        s = cli_open_model(&m, f.model, f.engine, &sets, nchw + 1, nchw[0], &err);
     if (s == ICD_OK)
         s = compute(&m.arena, m.engine, &m.checkpoint.config, &f, &err);
     cli_close_model(&m);

@@ -221,7 +221,7 @@ static icd_status start_new(run *r, const char *engine, icd_err *err)
     ICD_TRY(icd_load_dataset(&r->arena, r->config.data, r->config.seed, &r->data, err));
     ICD_TRY(cli_image_shape(&r->config, &r->data, chw, err));
     ICD_TRY(icd_arch_parse(&r->arena, r->config.arch, &r->config.model, chw[0], chw[1], chw[2], &r->arch, err));
-    ICD_TRY(cli_open_engine(&r->engine, engine, &r->arch, &r->config, err));
+    ICD_TRY(cli_open_engine(&r->engine, engine, &r->arch, &r->config, 0, err));
     ICD_TRY(icd_training_init(&r->training, &r->arena, &r->config, &r->arch, r->engine, &r->data, err));
     ICD_TRY(announce(r, err));
     ICD_TRY(cli_init_parameters(r->engine, r->config.seed, err));
@@ -246,7 +246,7 @@ static icd_status resume(run *r, const char *data, const char *engine, const cli
         return icd_fail(err, ICD_EINVAL, "%s: all %lld iterations are done; --set iterations=N asks for more", r->folder,
                         (long long)c.iteration);
     ICD_TRY(icd_load_dataset(&r->arena, r->config.data, r->config.seed, &r->data, err));
-    ICD_TRY(cli_open_engine(&r->engine, engine, &r->arch, &r->config, err));
+    ICD_TRY(cli_open_engine(&r->engine, engine, &r->arch, &r->config, 0, err));
     const icd_tensor *first = icd_st_find(&c.file, c.arch.param[0].name);
     if (!engine && r->engine->real_bytes != (first->dtype == ICD_F64 ? 8 : 4))
         return icd_fail(err, ICD_EINVAL, "%s: numbers of %d bytes, and engine %s has %d: name the engine that the run had, --engine NAME",

@@ -130,6 +130,7 @@ typedef struct {
     int threads;             /* 0: as many as the machine has */
     size_t memory;           /* bytes that one thread's work may take; 0: 1 GiB, and 4 GiB on a device */
     int winograd;            /* largest tile of Winograd's convolution that may be used: 4, 2, or 0 (none). ref/ has none */
+    int images;              /* the most that a call is expected to have: a device takes no room for more. 0: not known */
 } icd_engine_options;
 
 /* One line per engine that this build has, in the order of preference. */

@@ -514,10 +514,14 @@ static void fast_close(icd_engine *base)
 }
 
 /* Images in a part: few, so that a part's tensors stay near the core and threads share a batch evenly; more where images are
- * points; fewer if `memory` asks. It depends on the model and `memory`, never on the threads or the batch. */
-static icd_status plan_parts(fast_engine *e, size_t memory, int winograd, icd_err *err)
+ * points; fewer if `memory` asks. It depends on the model and `memory`, never on the threads or the batch: of a device's part,
+ * which takes all images at once, only as much is left out as would stay empty. */
+static icd_status plan_parts(fast_engine *e, size_t memory, int winograd, int images, icd_err *err)
 {
-    for (int part = e->device ? e->device->part : e->d < 256 ? 64 : 8;; part /= 2) {
+    int most = e->device ? e->device->part : e->d < 256 ? 64 : 8;
+    while (e->device && images > 0 && most / 2 >= images)
+        most /= 2;
+    for (int part = most;; part /= 2) {
         icd_arena_rewind(&e->lists);
         ICD_TRY(fast_plan_make(&e->plan, &e->lists, e->base.arch, e->backend, part, winograd, err));
         size_t bytes = fast_worker_floats(&e->plan) * sizeof(float);
@@ -546,7 +550,8 @@ icd_status fast_engine_open(icd_engine **out, const char *name, const fast_backe
     e->crew = b->device ? 1 : e->base.threads;
     e->worker = icd_alloc((size_t)e->crew, sizeof *e->worker);
     e->memory = icd_alloc((size_t)e->crew, sizeof *e->memory);
-    icd_status s = plan_parts(e, o->memory ? o->memory : e->device ? UINT32_MAX : (size_t)1 << 30, o->winograd, err);
+    icd_status s = plan_parts(e, o->memory ? o->memory : e->device ? UINT32_MAX : (size_t)1 << 30, o->winograd, o->images,
+                              err);
     if (s == ICD_OK && (!e->worker || !e->memory))
         s = icd_fail(err, ICD_ENOMEM, "out of memory: the engine");
     if (s == ICD_OK)

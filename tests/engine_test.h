@@ -79,7 +79,7 @@ static icd_engine *open_engine(const inputs *s, int threads, size_t memory)
 {
     icd_engine *e = NULL;
     icd_err err;
-    CHECK_OK(OPEN(&e, &s->a, &(icd_engine_options){ threads, memory, 4 }, &err));
+    CHECK_OK(OPEN(&e, &s->a, &(icd_engine_options){ threads, memory, 4, 0 }, &err));
     CHECK_OK(e->import(e, ICD_PARAMETERS, s->theta, &err));
     CHECK_OK(e->import(e, ICD_EMA, s->theta, &err));
     return e;
@@ -104,7 +104,7 @@ static inline int usable(void)
     icd_engine *e = NULL;
     icd_err err;
     inputs *s = begin();
-    icd_status status = OPEN(&e, &s->a, &(icd_engine_options){ 1, PLENTY, 4 }, &err);
+    icd_status status = OPEN(&e, &s->a, &(icd_engine_options){ 1, PLENTY, 4, 0 }, &err);
     if (status == ICD_OK)
         e->close(e);
     else

@@ -15,7 +15,7 @@ static icd_buffer buffer, back;
 static double *v, *w;                /* n_values each */
 
 typedef icd_status (*opener)(icd_engine **, const icd_arch *, const icd_engine_options *, icd_err *);
-static const icd_engine_options options = { 1, (size_t)64 << 20, 4 };
+static const icd_engine_options options = { 1, (size_t)64 << 20, 4, 0 };
 static const char *const kinds[] = { "parameters", "EMA", "m", "v" };
 
 static void close_all(void)

@@ -86,7 +86,7 @@ static size_t memory_for_part(const inputs *s, int part)
     const icd_work work = { N, 2, N, X, 0, 2 };
     for (size_t memory = 1 << 25; memory > 1 << 12; memory -= memory / 16) {
         icd_engine *e = NULL;
-        icd_status status = OPEN(&e, &s->a, &(icd_engine_options){ 1, memory, 4 }, &err);
+        icd_status status = OPEN(&e, &s->a, &(icd_engine_options){ 1, memory, 4, 0 }, &err);
         if (status == ICD_OK) {
             status = e->memory(e, &work, &m, &err);
             e->close(e);

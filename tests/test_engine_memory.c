@@ -10,7 +10,7 @@ static icd_engine *four_numbers(icd_arena *arena, icd_arch *a)
     icd_err err;
     CHECK_OK(icd_arch_parse(arena, "conv 1 1 1 0 | mean | dense 1", &plain, 1, 2, 2, a, &err));
     CHECK_EQ(a->n_values, 4);
-    CHECK_OK(OPEN(&e, a, &(icd_engine_options){ 1, PLENTY, 4 }, &err));
+    CHECK_OK(OPEN(&e, a, &(icd_engine_options){ 1, PLENTY, 4, 0 }, &err));
     return e;
 }
 
@@ -162,7 +162,7 @@ TEST(too_little_memory_is_refused_in_one_line)
     icd_chain c = chain_of(s);
     icd_chain_stats stats;
     icd_memory m;
-    icd_status status = OPEN(&e, &s->a, &(icd_engine_options){ 1, 10000, 4 }, &err);
+    icd_status status = OPEN(&e, &s->a, &(icd_engine_options){ 1, 10000, 4, 0 }, &err);
     if (FAST) {
         CHECK(status == ICD_ENOMEM && !e);
         CHECK_SAYS(err.text, "of work memory, and the setting `memory` allows 0");
@@ -195,7 +195,7 @@ static icd_status whole_run(const icd_arch *a, const double *theta, icd_err *err
                     .purpose = ICD_DRAW_TEST, .keep = 2 };
     icd_losses l = { .n = 2, .positives = x, .positive_labels = labels, .n_neighbours = 1, .neighbours = X0, .w_opt = 1, .w_ent = 1,
                      .kl_sign = 1, .backprop_steps = 2, .apart = 1 };
-    icd_status s = OPEN(&e, a, &(icd_engine_options){ 1, PLENTY, 4 }, err);
+    icd_status s = OPEN(&e, a, &(icd_engine_options){ 1, PLENTY, 4, 0 }, err);
     if (s != ICD_OK)
         return s;
     for (int round = 0; round < 2 && s == ICD_OK; round++) {

@@ -9,7 +9,7 @@
 
 extern const fast_backend fast_portable;
 
-static const icd_engine_options options = { 2, (size_t)64 << 20, 4 };
+static const icd_engine_options options = { 2, (size_t)64 << 20, 4, 0 };
 
 static void parse(icd_arena *arena, const char *line, int c, int h, int w, icd_arch *a)
 {

@@ -72,7 +72,7 @@ static icd_status write_log(int64_t keep, icd_err *err)
 static icd_status short_run(run *r, icd_err *err)
 {
     const char *path = temp_path("%s", names[0]);
-    icd_engine_options options = { 1, (size_t)64 << 20, 4 };
+    icd_engine_options options = { 1, (size_t)64 << 20, 4, 0 };
     icd_config_default(&r->config);
     ICD_TRY(icd_config_parse(&r->config, "settings", settings, strlen(settings), err));
     ICD_TRY(icd_load_dataset(&r->arena, "digits:64", 1, &r->data, err));

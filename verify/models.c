@@ -68,6 +68,15 @@ double verify_distance(const double *a, const double *b, size_t n)
     return scale > 0 ? most / scale : (double)INFINITY;
 }
 
+void verify_round(double unit, size_t n, const double *values, double *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        int exponent;
+        double fraction = frexp(values[i], &exponent);
+        out[i] = ldexp(rint(fraction / unit) * unit, exponent);
+    }
+}
+
 double verify_yardstick(const fast_backend *table, icd_case usual, double yard, icd_case *why)
 {
     double floor = icd_cases[FLOOR_CASE].bound, rounded = table->unit * 0x1p24 * icd_cases[PRECISION_CASE].bound;

@@ -22,6 +22,8 @@ void verify_model_free(verify_model *m);
 
 /* max|a - b|/max|b|; NaN wins. Infinite where b is nothing but zeros, which prove nothing. */
 double verify_distance(const double *a, const double *b, size_t n);
+/* out = the n values rounded to `unit`: as many bits as a table keeps of a convolution's factors. */
+void verify_round(double unit, size_t n, const double *values, double *out);
 /* The bound on a table's error where ref's own float has the error `yard`, and why: `usual`, PRECISION or HALF. */
 double verify_yardstick(const fast_backend *table, icd_case usual, double yard, icd_case *why);
 

@@ -175,11 +175,7 @@ static icd_status rounded_error(bench *b, const icd_chain *c, const icd_losses *
 {
     routes_model rounded = b->m;
     rounded.theta = b->g3;
-    for (size_t i = 0; i < b->p; i++) {
-        int exponent;
-        double fraction = frexp(b->theta[i], &exponent);
-        b->g3[i] = ldexp(rint(fraction / unit) * unit, exponent);
-    }
+    verify_round(unit, b->p, b->theta, b->g3);
     ICD_TRY(routes_kl_f32(&rounded, c, l, from, b->g2));
     *error = verify_distance(b->g2, b->g1, b->p);
     return ICD_OK;

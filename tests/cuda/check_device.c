@@ -43,7 +43,7 @@ static icd_status check(const char *engine, const fast_backend *b, const char *p
     ICD_TRY(icd_config_preset(&c, preset, err));
     ICD_TRY(cli_assign(&c, sets, 1, err));
     ICD_TRY(cli_image_shape(&c, NULL, chw, err));
-    icd_engine_options o = { c.threads, (size_t)c.memory << 20, icd_winograd_tile(&c) };
+    icd_engine_options o = { c.threads, (size_t)c.memory << 20, icd_winograd_tile(&c), 0 };
     icd_status s = icd_arch_parse(&a, c.arch, &c.model, chw[0], chw[1], chw[2], &arch, err);
     if (s == ICD_OK)
         s = fast_engine_open(&e, engine, check_device_timed(b, samples), &arch, &o, err);

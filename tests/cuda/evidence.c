@@ -133,7 +133,7 @@ static void run(const char *preset)
     int chw[3] = { built ? built->c : 1, built ? built->h : 28, built ? built->w : 28 };
     want(icd_arch_parse(&arena, c.arch, &c.model, chw[0], chw[1], chw[2], &a, &err), &err);
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        icd_engine_options o = { 1, (size_t)1 << 40, icd_winograd_tile(&c) };
+        icd_engine_options o = { 1, (size_t)1 << 40, icd_winograd_tile(&c), 0 };
         icd_engine *e;
         char name[40];
         snprintf(name, sizeof name, "%.30s:%s", preset, tables[i].name);

@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 ARCH = "full: conv F 3 1 1 | swish | res F | attn | maxpool | mean | dense 1 ; half: conv F 4 2 1 | mean | dense 1"
-SETTINGS = ["filters=16", "image=1x8x8", "multiscale=on", "steps=1", "kl_batch=2", "nn_set=3", "weight_std=on", "memory=8"]
+SETTINGS = ["filters=16", "image=1x8x8", "multiscale=on", "steps=1", "kl_batch=2", "nn_set=3", "weight_std=on"]
 SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 ENTRY = re.compile(r"\.entry (\w+)\((.*?)\)(.*?)(?=\.entry|\Z)", re.S)
 PARAM = re.compile(r"\.param (?:\.align (\d+) )?\.[a-z](\d+) \w+?_param_(\d+)(?:\[(\d+)\])?")
