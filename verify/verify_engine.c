@@ -13,7 +13,8 @@
 #include "rows.h"
 
 /* JUDGED (parts as large as the engine likes) and TWOS (two images, so that the last part of five has one) by REF64, with REF
- * as yardstick; where the table rounds convolutions' factors, REF has rounded parameters. The others must have the bits of TWOS: two threads, three, and a chain with `ahead`. */
+ * as yardstick; where the table rounds convolutions' factors, REF has rounded parameters. The others must have the bits of
+ * TWOS: two threads, three, and a chain with `ahead`. */
 enum { N = 5, NEIGHBOURS = 7, K = 3 };
 enum { JUDGED, REF64, REF, TWOS, THREADS2, THREADS3, ENGINES, AHEAD = ENGINES, OUTCOMES };
 
