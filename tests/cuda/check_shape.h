@@ -1,5 +1,5 @@
-// check_shape.h: the shapes of a slot's call as text, from its arguments: check_shape(ctx, n, conv, x, ...) is
-// "128 64x32x32>64x32x32 k3".
+// check_shape.h: the slots that launch, for whoever puts something before each; and the shapes of a call as text, from its
+// arguments: check_shape(ctx, n, conv, x, ...) is "128 64x32x32>64x32x32 k3".
 #ifndef CHECK_SHAPE_H
 #define CHECK_SHAPE_H
 
@@ -8,6 +8,17 @@
 #include <string>
 
 #include "fast/backend.h"
+
+// SLOT(name) for every slot of fast_backend that is called as name(ctx, ...) and returns nothing.
+#define CHECK_SLOTS(SLOT) \
+    SLOT(weight_std_fwd) SLOT(weight_std_bwd) SLOT(spectral_fwd) SLOT(spectral_bwd) \
+    SLOT(conv_pack) SLOT(conv_fwd) SLOT(conv_bwd_x) SLOT(conv_bwd_w) SLOT(bias_bwd) \
+    SLOT(norm_swish_fwd) SLOT(norm_swish_bwd) SLOT(norm_swish_tan) SLOT(norm_swish_bwd2) \
+    SLOT(class_affine_fwd) SLOT(class_affine_bwd) SLOT(act_fwd) SLOT(act_bwd) SLOT(act_bwd2) \
+    SLOT(avgpool_fwd) SLOT(avgpool_bwd) SLOT(maxpool_fwd) SLOT(maxpool_tan) SLOT(maxpool_bwd) SLOT(mean_fwd) SLOT(mean_bwd) \
+    SLOT(pack) SLOT(unpack) SLOT(attn_fwd) SLOT(attn_bwd) SLOT(attn_tan) SLOT(attn_bwd2) \
+    SLOT(copy) SLOT(zero) SLOT(scale_add) SLOT(mul_add) SLOT(dot) SLOT(loss_weights) SLOT(nearest) \
+    SLOT(langevin) SLOT(sum_squares) SLOT(adam)
 
 namespace shape_text {
 

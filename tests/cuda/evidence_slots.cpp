@@ -29,14 +29,7 @@ const fast_backend *evidence_table(const fast_backend *table, int part)
     device.part = part;
     labelled.device = &device;
 #define SLOT(s) slot<&fast_backend::s>::name = #s; labelled.s = slot<&fast_backend::s>::call;
-    SLOT(weight_std_fwd) SLOT(weight_std_bwd) SLOT(spectral_fwd) SLOT(spectral_bwd)
-    SLOT(conv_pack) SLOT(conv_fwd) SLOT(conv_bwd_x) SLOT(conv_bwd_w) SLOT(bias_bwd)
-    SLOT(norm_swish_fwd) SLOT(norm_swish_bwd) SLOT(norm_swish_tan) SLOT(norm_swish_bwd2)
-    SLOT(class_affine_fwd) SLOT(class_affine_bwd) SLOT(act_fwd) SLOT(act_bwd) SLOT(act_bwd2)
-    SLOT(avgpool_fwd) SLOT(avgpool_bwd) SLOT(maxpool_fwd) SLOT(maxpool_tan) SLOT(maxpool_bwd) SLOT(mean_fwd) SLOT(mean_bwd)
-    SLOT(pack) SLOT(unpack) SLOT(attn_fwd) SLOT(attn_bwd) SLOT(attn_tan) SLOT(attn_bwd2)
-    SLOT(copy) SLOT(zero) SLOT(scale_add) SLOT(mul_add) SLOT(dot) SLOT(loss_weights) SLOT(nearest)
-    SLOT(langevin) SLOT(sum_squares) SLOT(adam)
+    CHECK_SLOTS(SLOT)
 #undef SLOT
     return &labelled;
 }
