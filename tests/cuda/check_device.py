@@ -28,7 +28,6 @@ CONVOLUTIONS = ("conv_fwd", "conv_bwd_x", "conv_bwd_w")
 NET = "code-cifar10"
 # The emulator is some 10,000 times slower than a GPU.
 SMALL = ["filters=4", "batch=2", "steps=1", "nn_set=4"]
-WHOLE = ["memory=16384"]                 # so that a batch is one part
 ROOM = 12                                # lines of what a program said that failed
 
 
@@ -50,7 +49,7 @@ def options():
     o.build = os.path.abspath(o.build if o.emulated else os.path.join(o.build, "cuda-check"))
     o.exe = os.path.abspath(o.exe) if o.emulated else os.path.join(o.build, "icd")
     o.report = o.report or os.path.join(o.build, "cuda-check.md")
-    o.settings = (SMALL if o.emulated else WHOLE) + o.set
+    o.settings = (SMALL if o.emulated else []) + o.set
     return o
 
 
