@@ -451,5 +451,12 @@ train --data digits:20 --out wild --set iterations=50 checkpoint_every=1 lr=1000
 grep -q '^icd: iteration [0-9]*: .*; the last good state is in wild/checkpoint.safetensors$' wild.err || fail "it is told: $(tail -n 1 wild.err)"
 $EXE info wild/checkpoint.safetensors >/dev/null 2>stderr || fail "its last checkpoint loads: $(cat stderr)"
 
+# ---- a device takes room for as many images as a batch has, and no more ----
+if $EXE info engines | grep -q '^ *cuda-emulated '; then
+    train --data digits:20 --out device --set iterations=1 >/dev/null 2>&1 || fail "a run to ask about"
+    $EXE info device/checkpoint.safetensors --engine cuda-emulated --set batch=3 >stdout 2>stderr || fail "info of a device: $(cat stderr)"
+    grep -q 'in parts of 4 images$' stdout || fail "parts of 4 images for a batch of 3: $(tail -n 1 stdout)"
+fi
+
 [ $bad -eq 0 ] && echo "$count refusals of one line each"
 exit $((bad > 0))
