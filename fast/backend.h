@@ -124,6 +124,7 @@ typedef struct {
  * save structs that are passed whole and loss_weights' list of scales. Slots may return before they are done. One host thread
  * calls them, and puts, gets and slots take effect in the order of the calls. ---- */
 typedef enum { FAST_CHAIN, FAST_LOSSES, FAST_UPDATE, FAST_RECORDS } fast_record;
+enum { FAST_BRANCHES = 3 };              /* one a scale */
 
 typedef struct {
     int part;                            /* images that the table likes to work on at once */
@@ -140,6 +141,10 @@ typedef struct {
     /* What is called from begin to end, slots only, may be recorded and sent as one. */
     void (*begin)(fast_record);
     void (*end)(fast_record);
+    /* Branches, slots only: what is called after branch(b), 0 <= b < FAST_BRANCHES, follows what was called before the first
+     * branch() and what branch b had since; join(): what comes now follows all branches. */
+    void (*branch)(int b);
+    void (*join)(void);
     const char *(*fault)(void);          /* the first failure since it was last asked, waiting for all calls; NULL: none */
 } fast_device;
 
@@ -278,6 +283,17 @@ struct fast_backend {
     /* *out = sum (a + b)^2, in double; b NULL: 0. */
     void (*sum_squares)(fast_ctx *, size_t count, const float *a, const float *b, double *out);
     void (*adam)(fast_ctx *, const fast_adam *a);
+
+    /* -- two calls in one, each NULL where the table lacks it: the plan then makes the two calls. s = swish(y) -- */
+
+    /* y = conv_fwd without add, and s; c planar. gx = conv_bwd_x of swish'(y) gs. */
+    void (*conv_swish_fwd)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *packed, const float *bias,
+                           float *y, float *s);
+    void (*conv_swish_bwd_x)(fast_ctx *, int n, const fast_conv *c, const float *y, const float *gs, const float *packed,
+                             const float *add, float *gx);
+    /* y = avgpool_fwd, and s. gx = avgpool_bwd of swish'(y) gs. */
+    void (*avgpool_swish_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y, float *s);
+    void (*avgpool_swish_bwd)(fast_ctx *, int images, int h, int w, int lanes, const float *y, const float *gs, float *gx);
 };
 
 /* Every table that this build has, best first; ends with NULL. */

@@ -15,6 +15,12 @@ namespace CUDA_SIDE {
  * launches cost the host one call, and arguments that have changed (the iteration) are written into the graph that is there. */
 static cudaGraphExec_t recorded[FAST_RECORDS];
 static cudaEvent_t marked;
+
+/* Branch 0 goes on in the main stream. The others wait for where it was when the branches began, and join() waits for them:
+ * events alone, so that a capture gets the branches as they are. */
+static cudaStream_t main_stream, side[FAST_BRANCHES];
+static cudaEvent_t begun, reached[FAST_BRANCHES];
+static int branched, used[FAST_BRANCHES];
 static char failed[256];                 /* the first failure; "": none */
 
 void check(cudaError_t e, const char *call)
@@ -27,6 +33,14 @@ static int start()
 {
     if (!CUDA_(stream))
         CHECKED(cudaStreamCreateWithFlags(&CUDA_(stream), cudaStreamNonBlocking));
+    for (int b = 1; b < FAST_BRANCHES; b++) {
+        if (!side[b])
+            CHECKED(cudaStreamCreateWithFlags(&side[b], cudaStreamNonBlocking));
+        if (!reached[b])
+            CHECKED(cudaEventCreateWithFlags(&reached[b], cudaEventDisableTiming));
+    }
+    if (!begun)
+        CHECKED(cudaEventCreateWithFlags(&begun, cudaEventDisableTiming));
     if (CUDA_(stream) && !CUDA_(tickets)) {
         CHECKED(cudaMalloc(&CUDA_(tickets), CUDA_TICKETS * sizeof(unsigned)));
         if (CUDA_(tickets))
@@ -135,6 +149,34 @@ static void end(fast_record which)
         CHECKED(cudaGraphLaunch(recorded[which], CUDA_(stream)));
 }
 
+static void branch(int b)
+{
+    if (!branched) {
+        main_stream = CUDA_(stream);
+        CHECKED(cudaEventRecord(begun, main_stream));
+        branched = 1;
+    }
+    if (b > 0 && !used[b]) {
+        CHECKED(cudaStreamWaitEvent(side[b], begun, 0));
+        used[b] = 1;
+    }
+    CUDA_(stream) = b > 0 ? side[b] : main_stream;
+}
+
+static void join()
+{
+    if (!branched)
+        return;
+    CUDA_(stream) = main_stream;
+    for (int b = 1; b < FAST_BRANCHES; b++)
+        if (used[b]) {
+            CHECKED(cudaEventRecord(reached[b], side[b]));
+            CHECKED(cudaStreamWaitEvent(main_stream, reached[b], 0));
+            used[b] = 0;
+        }
+    branched = 0;
+}
+
 static const char *failure()
 {
     static char told[sizeof failed];
@@ -164,6 +206,6 @@ enum { PART = 8 };
 #endif
 
 const fast_device device = { PART, alloc, release, host_alloc, host_release, put, get, mark, wait, available,
-                             begin, end, fault };
+                             begin, end, branch, join, fault };
 
 }  // namespace CUDA_SIDE
