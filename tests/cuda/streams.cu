@@ -17,12 +17,13 @@ __global__ void add(float *y, const float *x, float a)
 }
 __global__ void set(float *y, float a) { y[threadIdx.x] = a; }
 
-static void order(emulate_order o, uint64_t seed)
+static void order(emulate_order o, uint64_t seed, int check = 1)
 {
     emulate_options all = emulate_get();
     all.order = o;
     all.seed = seed;
     all.quiet = 1;
+    all.check = check;
     emulate_set(all);
 }
 
@@ -73,6 +74,7 @@ TEST(events_order_streams)
     CHECK_EQ(across_streams(true), 6);
     order(EMULATE_REVERSE, 1);
     CHECK_EQ(across_streams(true), 6);
+    order(EMULATE_REVERSE, 1, 0);
     CHECK_EQ(across_streams(false), 0);          // the fault shows
     for (uint64_t seed = 1; seed < 20; seed++) {
         order(EMULATE_RANDOM, seed);
@@ -231,8 +233,15 @@ TEST(a_fork_must_be_joined)
     cudaEventRecord(fork, a);
     cudaStreamWaitEvent(b, fork);
     LAUNCH(set, 1, N, 0, b, y, 2.0f);
-    CHECK(cudaStreamEndCapture(a, &g) != cudaSuccess && !g);
+    CHECK(cudaStreamEndCapture(b, &g) == cudaErrorStreamCaptureUnmatched && !g);
+    CHECK(cudaStreamEndCapture(a, &g) == cudaErrorStreamCaptureUnjoined && !g);
     CHECK(cudaStreamEndCapture(a, &g) == cudaErrorStreamCaptureUnmatched);
+    CHECK(cudaStreamWaitEvent(b, fork) == cudaErrorCapturedEvent && cudaEventQuery(fork) == cudaErrorCapturedEvent);
+    cudaStreamBeginCapture(a, cudaStreamCaptureModeRelaxed);
+    cudaEventRecord(fork, b);
+    CHECK(cudaStreamWaitEvent(a, fork) == cudaErrorStreamCaptureIsolation && cudaEventQuery(fork) == cudaSuccess);
+    CHECK(cudaStreamEndCapture(a, &g) == cudaSuccess);
+    cudaGraphDestroy(g);
     cudaGetLastError();
     cudaStreamDestroy(a);
     cudaStreamDestroy(b);

@@ -6,13 +6,14 @@
 // of one warp and t met u in a __syncwarp after k (met[t][u] > k). Accesses of other blocks of the launch are not ordered,
 // unless both are atomic, or this block has made an atomic access to a word after an atomic access of theirs that followed a
 // __threadfence: the last block to arrive, which adds up what the others left: what was written before that access, by its
-// thread or by others that a barrier or a __syncwarp has put before it.
+// thread or by others that a barrier or a __syncwarp has put before it. Accesses of other launches: between.h.
 #include "check.h"
 
 #include <sys/mman.h>
 
 #include <algorithm>
 
+#include "between.h"
 #include "block.h"
 #include "counts.h"
 #include "lines.h"
@@ -26,6 +27,7 @@ struct cell {
     uint32_t lanes;          // that read, of the warp of `reader`
     uint16_t writer, reader; // threads
     uint8_t flags;
+    launches by;             // of global memory
 };
 enum { ATOMIC = 1, PUBLISHED = 2, PENDING = 4, MANY_WARPS = 8, SPLIT = 16 };
 
@@ -82,8 +84,10 @@ void check_launch()
     if (now_clock > UINT32_MAX / 2) {
         forget(shared_space);
         forget(global_space);
+        between_forget_all();
         now_clock = 0;
     }
+    between_launch(now.of->name);
     prepare(shared_space);
     prepare(global_space);
     launch_clock = ++now_clock;
@@ -231,6 +235,17 @@ static void note_write(const view &v, cell &c)
     c.write_pc = short_pc(v.pc);
 }
 
+static void against_launches(const view &v, cell &c)
+{
+    if (const char *other = between_unordered(c.by, v.writes())) {
+        const range *r = v.of->find(v.at);
+        fault_at(EMULATE_RACE_LAUNCHES, v.pc, "race between launches: %s global memory (byte %zu of an allocation of %zu) "
+                 "that %s, and neither comes after the other", v.writes() ? "writes" : "reads", v.at - r->begin, r->bytes,
+                 other);
+    }
+    between_note(c.by, v.writes());
+}
+
 static void look(const view &v, cell &c)
 {
     if (v.kind == access::copy_end) {
@@ -245,6 +260,8 @@ static void look(const view &v, cell &c)
         fault_at(EMULATE_UNINITIALISED, v.pc, "reads shared memory that nothing has been written to");
     if (v.kind == access::atomic && v.of == &global_space && c.flags & PUBLISHED && other_block(c.write))
         acquired = c.write;
+    if (v.of == &global_space)
+        against_launches(v, c);
     against_write(v, c);
     if (v.writes())
         against_reads(v, c), note_write(v, c);

@@ -37,6 +37,7 @@ typedef enum {
     EMULATE_RACE_SHARED,     /* two threads of a block, shared memory, no barrier between */
     EMULATE_RACE_GLOBAL,     /* two threads of a block, global memory */
     EMULATE_RACE_BLOCKS,     /* two blocks of a launch, global memory */
+    EMULATE_RACE_LAUNCHES,   /* two launches that neither streams, events nor a graph put one after the other, global memory */
     EMULATE_BARRIER,         /* __syncthreads that not every thread of the block reaches, or at different lines */
     EMULATE_WARP,            /* a warp operation whose lanes do not agree: mask, line, operation, source lane */
     EMULATE_UNINITIALISED,   /* shared memory read before this block wrote it */

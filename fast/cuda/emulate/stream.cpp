@@ -1,38 +1,23 @@
-// stream.cpp: streams, events and graphs: pieces of work and what each must come after. The order of the options says when a
-// piece runs: at once, as late as somebody waits for it, or at random; never before what it comes after.
-#include <algorithm>
-#include <memory>
-#include <thread>
-#include <vector>
-
+// stream.cpp: streams and events: pieces of work and what each must come after. The order of the options says when a piece
+// runs: at once, as late as somebody waits for it, or at random; never before what it comes after.
 #include <time.h>
 
+#include <algorithm>
+#include <functional>
+#include <memory>
+
+#include "between.h"
 #include "block.h"
-#include "host.h"
+#include "stream.h"
 
 namespace emulate {
 
-struct work;
-typedef std::shared_ptr<work> work_ref;
-struct work {
-    std::function<void()> run;
-    std::vector<work_ref> after;
-    bool done, wanted;
-};
-
-struct graph { std::vector<work_ref> all; };
-struct graph_exec { std::vector<work_ref> all; };
-// before: `last` as it was when the capture began, which waits for nothing.
-struct stream { work_ref last; bool blocking; std::shared_ptr<graph> captured; work_ref before; };
-struct event { work_ref at; std::shared_ptr<graph> captured; std::shared_ptr<double> ms; };
-
 std::recursive_mutex device;
-static stream null_stream{nullptr, true, nullptr, nullptr};
-static std::vector<stream *> streams{&null_stream};
+static stream null_stream{nullptr, true, nullptr, {}};
+std::vector<stream *> streams{&null_stream};
 static std::vector<work_ref> pending;            // in the order in which they were queued
-static int captures;                             // streams that BeginCapture was called on
-static std::thread::id capturing;                // the host thread that did; no thread: relaxed
-static bool captures_globally;
+static strands queued;                           // all work of streams
+static reach waited;                             // of it, what the host knows to be done
 static thread_local cudaError_t last_error;
 
 cudaError_t answer(cudaError_t e)
@@ -53,11 +38,9 @@ cudaError_t cudaGetLastError()
     return e;
 }
 
-bool capture_forbids() { return captures && (captures_globally || capturing == std::this_thread::get_id()); }
-
 static stream *real(cudaStream_t s) { return s ? s : &null_stream; }
 
-static uint64_t draw(uint64_t n)
+uint64_t draw(uint64_t n)
 {
     static uint64_t x = options.seed * 0x9e3779b97f4a7c15u | 1;
     x ^= x << 13, x ^= x >> 7, x ^= x << 17;
@@ -74,6 +57,7 @@ static bool is_ready(const work &w)
 
 static void perform(work &w)
 {
+    place_in_streams = &w.at;
     if (w.run && !emulate_last_fault())
         w.run();
     w.done = true;
@@ -97,10 +81,21 @@ static void run_one(bool only_wanted)
     perform(*w);
 }
 
-// Run what w needs, and w.
-static void complete(const work_ref &w)
+// What the host queues from now on comes after all that r says.
+static void host_waited(const reach &r)
 {
-    if (!w || w->done)
+    extend(waited, r);
+    reach all = waited;                          // what that is before all that is queued already, too
+    for (const work_ref &p : pending)
+        for (size_t i = 0; i < all.size(); i++)
+            all[i] = std::min(all[i], i < p->at.seen.size() ? p->at.seen[i] : 0);
+    between_forget(all);
+}
+
+// Run what w needs, and w.
+static void run_until(const work_ref &w)
+{
+    if (w->done)
         return;
     w->wanted = true;
     for (size_t i = pending.size(); i-- > 0;)
@@ -111,24 +106,35 @@ static void complete(const work_ref &w)
         run_one(options.order != EMULATE_RANDOM);
 }
 
-static work_ref new_work(std::function<void()> run, std::vector<work_ref> after)
+static void complete(const work_ref &w)
 {
-    std::vector<work_ref> real_ones;
+    if (!w)
+        return;
+    run_until(w);
+    host_waited(w->at.seen);
+}
+
+static work_ref new_work(std::function<void()> run, const std::vector<work_ref> &after)
+{
+    std::vector<work_ref> waits;
+    reach seen = waited;
     for (const work_ref &a : after)
-        if (a && !a->done)
-            real_ones.push_back(a);
-    return std::make_shared<work>(work{std::move(run), std::move(real_ones), false, false});
+        if (a) {
+            extend(seen, a->at.seen);
+            if (!a->done)
+                waits.push_back(a);
+        }
+    return std::make_shared<work>(work{std::move(run), std::move(waits), false, false, queued.next(std::move(seen))});
 }
 
 // Put it at the end of the stream, after `also` too.
 static void append(stream *s, std::function<void()> run, const work_ref &also)
 {
-    std::vector<work_ref> after{s->last, also};
     if (s->captured) {
-        s->last = new_work(std::move(run), after);
-        s->captured->all.push_back(s->last);
+        append_piece(s, std::move(run));
         return;
     }
+    std::vector<work_ref> after{s->last, also};
     if (s->blocking)
         after.push_back(null_stream.last);
     if (s == &null_stream)
@@ -138,7 +144,7 @@ static void append(stream *s, std::function<void()> run, const work_ref &also)
     s->last = new_work(std::move(run), after);
     pending.push_back(s->last);
     if (options.order == EMULATE_FORWARD)
-        complete(s->last);
+        run_until(s->last);
     while (options.order == EMULATE_RANDOM && !pending.empty() && draw(2))
         run_one(false);
 }
@@ -150,6 +156,7 @@ void finish_all()
 {
     while (!pending.empty())
         run_one(false);
+    host_waited(queued.all);
 }
 
 cudaError_t cudaDeviceSynchronize()
@@ -164,7 +171,7 @@ cudaError_t cudaDeviceSynchronize()
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
 {
     ON_DEVICE;
-    *s = new stream{nullptr, !(flags & cudaStreamNonBlocking), nullptr, nullptr};
+    *s = new stream{nullptr, !(flags & cudaStreamNonBlocking), nullptr, {}};
     streams.push_back(*s);
     return answer(cudaSuccess);
 }
@@ -197,7 +204,11 @@ static cudaError_t query(const work_ref &w)
 {
     if (w && !w->done)
         run_one(false);
-    return answer(w && !w->done ? cudaErrorNotReady : cudaSuccess);
+    if (w && !w->done)
+        return answer(cudaErrorNotReady);
+    if (w)
+        host_waited(w->at.seen);
+    return answer(cudaSuccess);
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t s)
@@ -209,15 +220,10 @@ cudaError_t cudaStreamQuery(cudaStream_t s)
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
     ON_DEVICE;
-    stream *on = real(s);
-    if (e->captured && !on->captured) {          // this stream is captured too, from here on
-        on->captured = e->captured;
-        on->before = on->last;
-        on->last = nullptr;
-    }
-    if (on->captured && e->captured != on->captured)
-        return answer(cudaErrorStreamCaptureUnsupported);
-    append(on, nullptr, e->at);
+    if (e->captured || (real(s)->captured && e->at))
+        return answer(wait_captured(real(s), e));
+    if (e->at)
+        append(real(s), nullptr, e->at);
     return answer(cudaSuccess);
 }
 
@@ -230,7 +236,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t s, void (*run)(void *), void *data)
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
 {
-    *e = new event{nullptr, nullptr, std::make_shared<double>(0)};
+    *e = new event{nullptr, std::make_shared<double>(0), nullptr, {}};
     return answer(cudaSuccess);
 }
 cudaError_t cudaEventCreate(cudaEvent_t *e) { return cudaEventCreateWithFlags(e, cudaEventDefault); }
@@ -244,6 +250,10 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
     ON_DEVICE;
+    e->captured = real(s)->captured;
+    e->tips = real(s)->tips;
+    if (e->captured)
+        return answer(cudaSuccess);
     std::shared_ptr<double> ms = e->ms;
     submit(s, [ms] {
         timespec t;
@@ -251,7 +261,6 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
         *ms = 1e3 * static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_nsec);
     });
     e->at = real(s)->last;
-    e->captured = real(s)->captured;
     return answer(cudaSuccess);
 }
 
@@ -259,7 +268,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     ON_DEVICE;
     if (e->captured)
-        return answer(cudaErrorStreamCaptureUnsupported);
+        return answer(cudaErrorCapturedEvent);
     complete(e->at);
     return answer(cudaSuccess);
 }
@@ -267,135 +276,17 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     ON_DEVICE;
-    return query(e->at);
+    return e->captured ? answer(cudaErrorCapturedEvent) : query(e->at);
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     ON_DEVICE;
-    if (!from->at || !to->at)
+    if (!from->at || !to->at || from->captured || to->captured)
         return answer(cudaErrorInvalidResourceHandle);
     if (!from->at->done || !to->at->done)
         return answer(cudaErrorNotReady);
     *ms = static_cast<float>(*to->ms - *from->ms);
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode)
-{
-    ON_DEVICE;
-    if (!s || s->captured)
-        return answer(cudaErrorStreamCaptureUnsupported);
-    s->before = s->last;
-    s->last = nullptr;
-    s->captured = std::make_shared<graph>();
-    captures++;
-    captures_globally = mode == cudaStreamCaptureModeGlobal;
-    capturing = mode == cudaStreamCaptureModeRelaxed ? std::thread::id() : std::this_thread::get_id();
-    return answer(cudaSuccess);
-}
-
-// Does `w` come after `before`, or is it that?
-static bool comes_after(const work_ref &w, const work_ref &before)
-{
-    if (!before || w == before)
-        return true;
-    if (w)
-        for (const work_ref &a : w->after)
-            if (comes_after(a, before))
-                return true;
-    return false;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
-{
-    ON_DEVICE;
-    *g = nullptr;
-    if (!s || !s->captured)
-        return answer(cudaErrorStreamCaptureUnmatched);
-    std::shared_ptr<graph> whole = s->captured;
-    work_ref end = s->last;
-    bool joined = true;
-    for (stream *other : streams)
-        if (other->captured == whole) {
-            joined = joined && comes_after(end, other->last);
-            other->captured = nullptr;
-            other->last = other->before;
-            other->before = nullptr;
-        }
-    captures--;
-    if (!joined)
-        return answer(cudaErrorStreamCaptureUnmatched);
-    *g = new graph(*whole);
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long)
-{
-    *x = new graph_exec{g->all};
-    return answer(cudaSuccess);
-}
-
-// What piece i comes after, by number.
-static std::vector<size_t> dependences(const std::vector<work_ref> &all, size_t i)
-{
-    std::vector<size_t> numbers;
-    for (const work_ref &a : all[i]->after)
-        numbers.push_back(static_cast<size_t>(std::find(all.begin(), all.end(), a) - all.begin()));
-    return numbers;
-}
-
-cudaError_t cudaGraphExecUpdate(cudaGraphExec_t x, cudaGraph_t g, cudaGraphExecUpdateResultInfo *info)
-{
-    ON_DEVICE;
-    bool same = x->all.size() == g->all.size();
-    for (size_t i = 0; same && i < x->all.size(); i++)
-        same = dependences(x->all, i) == dependences(g->all, i);
-    info->result = same ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
-    if (same)
-        x->all = g->all;
-    return answer(same ? cudaSuccess : cudaErrorGraphExecUpdateFailure);
-}
-
-// Each piece once, after those it comes after: the first that can, the last, or any.
-static void run_graph(const std::vector<work_ref> &all)
-{
-    std::vector<work_ref> left = all;
-    for (const work_ref &w : all)
-        w->done = false;
-    while (!left.empty() && !emulate_last_fault()) {
-        std::vector<size_t> can;
-        for (size_t i = 0; i < left.size(); i++)
-            if (is_ready(*left[i])) {
-                can.push_back(i);
-                if (options.order == EMULATE_FORWARD)
-                    break;
-            }
-        size_t i = options.order == EMULATE_RANDOM ? can[draw(can.size())] : can.back();
-        if (left[i]->run)
-            left[i]->run();
-        left[i]->done = true;
-        left.erase(left.begin() + static_cast<ptrdiff_t>(i));
-    }
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s)
-{
-    ON_DEVICE;
-    std::vector<work_ref> all = x->all;
-    submit(s, [all] { run_graph(all); });
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t g)
-{
-    delete g;
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x)
-{
-    delete x;
     return answer(cudaSuccess);
 }
 
