@@ -225,6 +225,7 @@ static const struct { const char *slots; void (*run)(slots *); } parts[] = {
     { "nearest", slots_entropy },
     { "langevin", slots_chains },
     { "adam sum_squares", slots_updates },
+    { "conv_swish_fwd conv_swish_bwd_x avgpool_swish_fwd avgpool_swish_bwd", slots_pairs },
 };
 
 /* The numbers drawn for a part are the same whichever others run. */

@@ -85,5 +85,6 @@ void slots_elementwise(slots *v);
 void slots_entropy(slots *v);
 void slots_chains(slots *v);
 void slots_updates(slots *v);
+void slots_pairs(slots *v);
 
 #endif

@@ -119,7 +119,7 @@ void CUDA_(conv_fwd)(fast_ctx *, int n, const fast_conv *c, const float *x, cons
 {
     conv_map m = conv_forward(n, c);
     if (c->planar)
-        CUDA_(conv_first_fwd)(n, c, x, packed, bias, add, y);
+        CUDA_(conv_first_fwd)(n, c, x, packed, bias, add, y, nullptr);
     else
         map_run(c, &m, c->fwd, x, packed, bias, add, y);
 }
@@ -128,7 +128,7 @@ void CUDA_(conv_bwd_x)(fast_ctx *, int n, const fast_conv *c, const float *gy, c
 {
     conv_map m = conv_backward(n, c);
     if (c->planar)
-        CUDA_(conv_first_bwd_x)(n, c, gy, packed, add, gx);
+        CUDA_(conv_first_bwd_x)(n, c, nullptr, gy, packed, add, gx);
     else
         map_run(c, &m, c->bwd_x, gy, packed + forward_packed(c), nullptr, add, gx);
 }
@@ -141,6 +141,18 @@ void CUDA_(conv_bwd_w)(fast_ctx *ctx, int n, const fast_conv *c, const float *x,
         CUDA_(conv_tensor_bwd_w)(ctx, n, c, x, gy, scale, gw);
     else
         CUDA_(conv_fp32_bwd_w)(ctx, n, c, x, gy, scale, gw);
+}
+
+void CUDA_(conv_swish_fwd)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *packed, const float *bias,
+                           float *y, float *s)
+{
+    CUDA_(conv_first_fwd)(n, c, x, packed, bias, nullptr, y, s);
+}
+
+void CUDA_(conv_swish_bwd_x)(fast_ctx *, int n, const fast_conv *c, const float *y, const float *gs, const float *packed,
+                             const float *add, float *gx)
+{
+    CUDA_(conv_first_bwd_x)(n, c, y, gs, packed, add, gx);
 }
 
 /* Parts so many that 1024 blocks run, of at least 256 pixels, and no more than fit scratch; then the parts' sums, as the pixels

@@ -1,7 +1,7 @@
 /* conv.h: what the files of the convolution share. Names as in fast/backend.h.
  *
  * conv.cu: the slots: choose, divide packed weights and dispatch; conv_fp32.cu: any blocked convolution in float;
- * conv_first.cu: the layer that sees planar images; conv_tensor.cu: TF32 and BF16 (sm_80 and up). */
+ * conv_first.cu, conv_first_back.cu: the layer that sees planar images; conv_tensor.cu: TF32 and BF16 (sm_80 and up). */
 #ifndef FAST_CUDA_CONV_H
 #define FAST_CUDA_CONV_H
 
@@ -160,12 +160,13 @@ size_t CUDA_(conv_tensor_bwd_w_scratch)(int n, const fast_conv *c);      /* byte
 void CUDA_(conv_tensor_bwd_w)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *gy, const float *scale,
                               float *gw);                                /* by c->bwd_w */
 
-/* The layer that sees planar images. */
+/* The layer that sees planar images. s: NULL, or gets swish(y). y of bwd_x: NULL, or gy is taken times swish'(y). */
 size_t CUDA_(conv_first_packed)(const fast_conv *c);
 void CUDA_(conv_first_pack)(const fast_conv *c, const float *w, float *packed);
 void CUDA_(conv_first_fwd)(int n, const fast_conv *c, const float *x, const float *packed, const float *bias, const float *add,
-                           float *y);
-void CUDA_(conv_first_bwd_x)(int n, const fast_conv *c, const float *gy, const float *packed, const float *add, float *gx);
+                           float *y, float *s);
+void CUDA_(conv_first_bwd_x)(int n, const fast_conv *c, const float *y, const float *gy, const float *packed, const float *add,
+                             float *gx);
 size_t CUDA_(conv_first_bwd_w_scratch)(int n, const fast_conv *c);       /* bytes */
 void CUDA_(conv_first_bwd_w)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *gy, const float *scale,
                              float *gw);

@@ -1,6 +1,7 @@
 /* conv_first.cu: the convolution that sees planar images: few channels in, so bytes of y decide, and a patch's k are (channel,
- * tap) in the order of w's rows. */
+ * tap) in the order of w's rows. The way back to the images is in conv_first_back.cu. */
 #include "fast/cuda/conv.h"
+#include "fast/cuda/swish.h"
 
 namespace CUDA_SIDE {
 
@@ -24,7 +25,8 @@ static __device__ __forceinline__ void first_copy(const first_map &g, const floa
     conv_copy_one(to, inside ? x + at : x, inside);
 }
 
-/* y = w * x + bias + add. A block makes 128 pixels x 8 COLS channels, its patches 32 numbers at a time (all of 3x3x3).
+/* y = w * x + bias + add; SWISH: and s = swish(y). A block makes 128 pixels x 8 COLS channels, its patches 32 numbers at a
+ * time (all of 3x3x3).
  *
  *               tx 0..7: channels 4 tx.., 32 + 4 tx..      shared memory:
  *              +---------------------------+               patches[32][128 pixels], a thread its pixel: a warp reads x and
@@ -34,9 +36,9 @@ static __device__ __forceinline__ void first_copy(const first_map &g, const floa
  *
  * 24 KiB and the biases. No pipeline: one step is all there is, and four blocks of a multiprocessor read, multiply and write
  * at once. */
-template <int COLS>
+template <int COLS, bool SWISH>
 __global__ void __launch_bounds__(FIRST_THREADS, 4)
-conv_first_y(first_map g, const float *x, const float *packed, const float *bias, const float *add, float *y)
+conv_first_y(first_map g, const float *x, const float *packed, const float *bias, const float *add, float *y, float *s)
 {
     enum { PIXELS = FIRST_THREADS, CHANNELS = 8 * COLS };
     SHARED(float, patches, [PATCH * PIXELS]);
@@ -91,8 +93,12 @@ conv_first_y(first_map g, const float *x, const float *packed, const float *bias
         for (int q = 0; q < COLS; q += 4) {
             int o = channel + q * 8 + tx * 4;
             int64_t at = (static_cast<int64_t>(to * blocks + o / 16) * pixels + (pixel - to * pixels)) * 16 + o % 16;
-            if (to < g.n && o < blocks * 16)
-                st4(y + at, conv_finish(&sum[i][q], o, g.c.co, biases + q * 8 + tx * 4, add ? add + at : nullptr));
+            if (to < g.n && o < blocks * 16) {
+                float4 z = conv_finish(&sum[i][q], o, g.c.co, biases + q * 8 + tx * 4, add ? add + at : nullptr);
+                st4(y + at, z);
+                if (SWISH)
+                    st4(s + at, make_float4(swish(z.x), swish(z.y), swish(z.z), swish(z.w)));
+            }
         }
     }
 }
@@ -191,102 +197,6 @@ conv_first_w(first_map g, const float *x, const float *gy, const float *scale, f
         st4(partial + (static_cast<int64_t>(block_y()) * lines + j0 + j) * padded + o, ld4(room + j * CHANNELS + t % 16 * 4));
 }
 
-/* gx, planar. Taps in bands of at most BAND x BAND. */
-enum { BAND = 4, PIXELS_EACH = 2 };
-struct first_back { fast_conv c; int columns, tile_rows, tile_columns; };     /* of gx: columns a tile; tiles an image */
-
-/* x/s rounded down; x > -256 s. */
-static __device__ __forceinline__ int first_below(int x, int s) { return (x + 256 * s) / s - 256; }
-
-/* gx = wT * gy + add, for four channels of gx (blockIdx.y) and a tile of one image of 256 pixels, two a thread: 32, 16 or 8
- * columns wide. 16 channels of gy at a time, and a band of taps:
- *
- *    columns + 3                    shared memory:
- *   +-----------------+             gs[rows of gy][columns of gy][16]: the tile and what its windows reach, chunks of 4
- *   | gy              |                exchanged (conv_swizzle): eight neighbours' chunks lie in 32 banks
- *   |  +-----------+  |             ws[tap of the band][16][4 channels of gx]: a whole warp reads the same 16 bytes
- *   |  | gx        |  | rows + 3
- *   |  +-----------+  |             A thread holds 2 x 4 sums; one tap and chunk are 2 reads of gs, 4 of ws, 32 fmaf.
- *   +-----------------+
- *
- * No pipeline: a step copies, waits, multiplies, and meets at a barrier; 28 KiB at most leave room for other blocks. */
-__global__ void __launch_bounds__(FIRST_THREADS)
-conv_first_x(first_back g, const float *gy, const float *packed, const float *add, float *gx)
-{
-    enum { MOST = (FIRST_THREADS * PIXELS_EACH / 8 + BAND - 1) * (8 + BAND - 1) };      /* the narrowest tile has most */
-    SHARED(float, gs, [MOST * 16]);
-    SHARED(float, ws, [BAND * BAND * 64]);
-    const int t = thread_x(), k = g.c.k, s = g.c.s, blocks = conv_tiles(g.c.co, FAST_LANES);
-    const int rows = FIRST_THREADS * PIXELS_EACH / g.columns, step = FIRST_THREADS / g.columns;
-    const int n = block_x() / (g.tile_rows * g.tile_columns), tile = block_x() % (g.tile_rows * g.tile_columns);
-    const int row0 = tile / g.tile_columns * rows, column0 = tile % g.tile_columns * g.columns;
-    const int row = row0 + t / g.columns, column = column0 + t % g.columns;
-    float sum[PIXELS_EACH][4] = {};
-    for (int part = 0; part < blocks * conv_tiles(k, BAND) * conv_tiles(k, BAND); part++) {
-        const int bands = conv_tiles(k, BAND), block = part / (bands * bands);
-        const int a0 = part / bands % bands * BAND, b0 = part % bands * BAND;
-        const int a1 = min(a0 + static_cast<int>(BAND), k), b1 = min(b0 + static_cast<int>(BAND), k);
-        const int u0 = first_below(row0 + g.c.p - a1 + 1, s), v0 = first_below(column0 + g.c.p - b1 + 1, s);
-        const int high = first_below(row0 + rows - 1 + g.c.p - a0, s) - u0 + 1;
-        const int wide = first_below(column0 + g.columns - 1 + g.c.p - b0, s) - v0 + 1;
-        if (part > 0)
-            __syncthreads();
-        for (int e = t; e < high * wide * 4; e += FIRST_THREADS) {
-            int at = e / 4, u = u0 + at / wide, v = v0 + at % wide;
-            bool inside = u >= 0 && u < g.c.ho && v >= 0 && v < g.c.wo;
-            int64_t from = static_cast<int64_t>(n * blocks + block) * (g.c.ho * g.c.wo) + (u * g.c.wo + v);
-            conv_copy(gs + conv_swizzle(at, e % 4), inside ? gy + from * 16 + e % 4 * 4 : gy, inside);
-        }
-        for (int e = t; e < (a1 - a0) * (b1 - b0) * 64; e += FIRST_THREADS) {
-            int tap = (a0 + e / 64 / (b1 - b0)) * k + b0 + e / 64 % (b1 - b0), i = block_y() * 4 + e % 4;
-            int64_t from = (static_cast<int64_t>(i) * (k * k) + tap) * (blocks * 16) + block * 16 + e / 4 % 16;
-            conv_copy_one(ws + e, i < g.c.ci ? packed + from : packed, i < g.c.ci);
-        }
-        conv_copied();
-        __syncthreads();
-        for (int tap = 0; tap < (a1 - a0) * (b1 - b0); tap++) {
-            int r = row + g.c.p - a0 - tap / (b1 - b0), c = column + g.c.p - b0 - tap % (b1 - b0), at[PIXELS_EACH];
-            bool under[PIXELS_EACH];
-#pragma unroll
-            for (int e = 0; e < PIXELS_EACH; e++) {
-                int u = first_below(r + step * e, s), v = first_below(c, s);
-                under[e] = u * s == r + step * e && v * s == c;
-                at[e] = (u - u0) * wide + v - v0;
-            }
-#pragma unroll
-            for (int chunk = 0; chunk < 4; chunk++) {
-                float f[PIXELS_EACH][4];
-#pragma unroll
-                for (int e = 0; e < PIXELS_EACH; e++) {
-                    float4 v = under[e] ? ld4(gs + conv_swizzle(at[e], chunk)) : make_float4(0, 0, 0, 0);
-                    f[e][0] = v.x, f[e][1] = v.y, f[e][2] = v.z, f[e][3] = v.w;
-                }
-#pragma unroll
-                for (int q = 0; q < 4; q++) {
-                    float4 w = ld4(ws + (tap * 16 + chunk * 4 + q) * 4);
-#pragma unroll
-                    for (int e = 0; e < PIXELS_EACH; e++) {
-                        sum[e][0] = fmaf(f[e][q], w.x, sum[e][0]);
-                        sum[e][1] = fmaf(f[e][q], w.y, sum[e][1]);
-                        sum[e][2] = fmaf(f[e][q], w.z, sum[e][2]);
-                        sum[e][3] = fmaf(f[e][q], w.w, sum[e][3]);
-                    }
-                }
-            }
-            FLOPS(2 * PIXELS_EACH * 64);
-        }
-    }
-#pragma unroll
-    for (int e = 0; e < PIXELS_EACH; e++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int channel = block_y() * 4 + i, r = row + step * e;
-            int64_t at = (static_cast<int64_t>(n) * g.c.ci + channel) * (g.c.hi * g.c.wi) + (r * g.c.wi + column);
-            if (channel < g.c.ci && r < g.c.hi && column < g.c.wi)
-                gx[at] = add ? sum[e][i] + add[at] : sum[e][i];
-        }
-}
-
 }  // namespace CUDA_SIDE
 
 using namespace CUDA_SIDE;
@@ -320,23 +230,20 @@ void CUDA_(conv_first_pack)(const fast_conv *c, const float *w, float *packed)
     CUDA_(conv_fp32_pack)(&m, w, packed);
 }
 
-void CUDA_(conv_first_fwd)(int n, const fast_conv *c, const float *x, const float *packed, const float *bias, const float *add,
-                           float *y)
+template <int COLS, bool SWISH>
+static void first_run(int n, const fast_conv *c, const float *x, const float *packed, const float *bias, const float *add,
+                      float *y, float *s)
 {
-    first_map g = first_of(n, c, c->co > 32 ? 64 : 32);
+    first_map g = first_of(n, c, 8 * COLS);
     unsigned blocks = (unsigned)conv_tiles(n * c->ho * c->wo, FIRST_THREADS) * (unsigned)g.channel_tiles;
-    if (c->co > 32)
-        LAUNCH(conv_first_y<8>, blocks, FIRST_THREADS, 0, CUDA_(stream), g, x, packed, bias, add, y);
-    else
-        LAUNCH(conv_first_y<4>, blocks, FIRST_THREADS, 0, CUDA_(stream), g, x, packed, bias, add, y);
+    LAUNCH((conv_first_y<COLS, SWISH>), blocks, FIRST_THREADS, 0, CUDA_(stream), g, x, packed, bias, add, y, s);
 }
 
-void CUDA_(conv_first_bwd_x)(int n, const fast_conv *c, const float *gy, const float *packed, const float *add, float *gx)
+void CUDA_(conv_first_fwd)(int n, const fast_conv *c, const float *x, const float *packed, const float *bias, const float *add,
+                           float *y, float *s)
 {
-    int columns = c->wi > 16 ? 32 : c->wi > 8 ? 16 : 8;
-    first_back g = { *c, columns, conv_tiles(c->hi, FIRST_THREADS * PIXELS_EACH / columns), conv_tiles(c->wi, columns) };
-    dim3 grid((unsigned)n * (unsigned)(g.tile_rows * g.tile_columns), (unsigned)conv_tiles(c->ci, 4));
-    LAUNCH(conv_first_x, grid, FIRST_THREADS, 0, CUDA_(stream), g, gy, packed, add, gx);
+    (c->co > 32 ? s ? first_run<8, true> : first_run<8, false> : s ? first_run<4, true> : first_run<4, false>)(
+        n, c, x, packed, bias, add, y, s);
 }
 
 /* 512 blocks in all (an H100 has 132 multiprocessors), splits of at least 8 steps. */

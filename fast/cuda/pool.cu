@@ -9,6 +9,7 @@
 #include "fast/cuda/map.h"
 #include "fast/cuda/reduce.h"
 #include "fast/cuda/slots.h"
+#include "fast/cuda/swish.h"
 
 namespace CUDA_SIDE {
 
@@ -46,10 +47,12 @@ template <class T> struct plane {
     }
 };
 
+template <class T> __device__ inline T ninth(T sum) { return each([](float a) { return a * (1.0f / 9.0f); }, sum); }
+
 // Average: windows around (2u,2v), of which only what lies in the image counts: up to nine loads a thread, in flight together.
-//     rows 2u-1 .. 2u+1, columns 2v-1 .. 2v+1 of x  -->  (u,v) of y
-template <class T> __global__ void __launch_bounds__(POOL_THREADS)
-avgpool_fwd(int images, plane<T> in, plane<T> out, const float *x, float *y)
+//     rows 2u-1 .. 2u+1, columns 2v-1 .. 2v+1 of x  -->  (u,v) of y; SWISH: and of swished = swish(y)
+template <class T, bool SWISH> __global__ void __launch_bounds__(POOL_THREADS)
+avgpool_fwd(int images, plane<T> in, plane<T> out, const float *x, float *y, float *swished)
 {
     pool_each(images, out.items(), [=](int i, int item) {
         int part = item % in.parts, v = item / in.parts % out.w, u = item / in.parts / out.w;
@@ -64,27 +67,51 @@ avgpool_fwd(int images, plane<T> in, plane<T> out, const float *x, float *y)
                     sum = sum + get(from + in.at(row, column, part), sum);
             }
         FLOPS(10 * out.wide);
-        put(y + out.image(i) + out.at(u, v, part), each([](float a) { return a * (1.0f / 9.0f); }, sum));
+        size_t to = out.image(i) + out.at(u, v, part);
+        sum = ninth(sum);
+        put(y + to, sum);
+        if (SWISH)
+            put(swished + to, each([](float a) { return swish(a); }, sum));
     });
 }
 
-// Row r lies in the windows around 2u for r/2 <= u <= (r+1)/2: one or two; columns likewise. One to four loads a thread.
-template <class T> __global__ void __launch_bounds__(POOL_THREADS)
-avgpool_bwd(int images, plane<T> in, plane<T> out, const float *gy, float *gx)
+// Row r lies in the windows around 2u for r/2 <= u <= (r+1)/2: one or two; columns likewise. A blocked tensor's thread makes
+// the 2x2 pixels around which the same four windows lie, so that each is loaded once for four stores; a planar one's a pixel:
+//     p[0] = (u,v)    p[1] = (u,v+1)         (2u,2v):   p[0]           (2u,2v+1):   p[0] + p[1]
+//     p[2] = (u+1,v)  p[3] = (u+1,v+1)       (2u+1,2v): p[0] + p[2]    (2u+1,2v+1): all four
+// SWISH: of swish'(y) gy, so four swish' a thread where a pixel by itself would take nine for its windows' 2x2.
+template <class T, bool SWISH> __global__ void __launch_bounds__(POOL_THREADS)
+avgpool_bwd(int images, plane<T> in, plane<T> out, const float *y, const float *gy, float *gx)
 {
-    pool_each(images, in.items(), [=](int i, int item) {
-        int part = item % in.parts, s = item / in.parts % in.w, r = item / in.parts / in.w;
-        const float *from = gy + out.image(i);
-        T sum = {};
+    constexpr int side = in.parts == 4 ? 2 : 1;  // of the pixels that a thread makes
+    const plane<T> threads = side == 2 ? out : in;
+    pool_each(images, threads.items(), [=](int i, int item) {
+        int part = item % in.parts, s0 = item / in.parts % threads.w * side, r0 = item / in.parts / threads.w * side;
+        T p[4];
 #pragma unroll
         for (int k = 0; k < 4; k++) {
-            int u = (r + k / 2) / 2, v = (s + k % 2) / 2;
-            bool again = (k / 2 && r % 2 == 0) || (k % 2 && s % 2 == 0);
-            if (!again && u < out.h && v < out.w)
-                sum = sum + get(from + out.at(u, v, part), sum);
+            int u = r0 / 2 + k / 2, v = s0 / 2 + k % 2;
+            bool wanted = side == 2 || (k / 2 <= r0 % 2 && k % 2 <= s0 % 2);
+            size_t from = out.image(i) + out.at(u, v, part);
+            p[k] = T();
+            if (wanted && u < out.h && v < out.w) {
+                p[k] = get(gy + from, p[k]);
+                if (SWISH)
+                    p[k] = each([](float g, float z) { return g * swish_slope(z); }, p[k], get(y + from, p[k]));
+            }
         }
-        FLOPS(5 * in.wide);                      // at most
-        put(gx + in.image(i) + in.at(r, s, part), each([](float a) { return a * (1.0f / 9.0f); }, sum));
+#pragma unroll
+        for (int j = 0; j < side * side; j++) {
+            int r = r0 + j / 2, s = s0 + j % 2;
+            T sum = p[0];
+#pragma unroll
+            for (int k = 1; k < 4; k++)
+                if (k / 2 <= r % 2 && k % 2 <= s % 2)
+                    sum = sum + p[k];
+            if (r < in.h && s < in.w)
+                put(gx + in.image(i) + in.at(r, s, part), ninth(sum));
+        }
+        FLOPS(5 * in.wide * side * side);        // at most
     });
 }
 
@@ -199,14 +226,18 @@ __global__ void __launch_bounds__(POOL_THREADS) mean_bwd(int images, plane<float
     });
 }
 
-template <class T> static void run_avgpool(int images, int h, int w, const float *from, float *to, bool backward)
+template <class T, bool SWISH> static void run_avgpool_fwd(int images, int h, int w, const float *x, float *y, float *swished)
 {
     plane<T> in{ h, w }, out{ (h + 1) / 2, (w + 1) / 2 };
-    pool_launch l = pool_over(images, backward ? in.items() : out.items());
-    if (backward)
-        LAUNCH(avgpool_bwd<T>, l.grid, l.block, 0, CUDA_(stream), images, in, out, from, to);
-    else
-        LAUNCH(avgpool_fwd<T>, l.grid, l.block, 0, CUDA_(stream), images, in, out, from, to);
+    pool_launch l = pool_over(images, out.items());
+    LAUNCH((avgpool_fwd<T, SWISH>), l.grid, l.block, 0, CUDA_(stream), images, in, out, x, y, swished);
+}
+
+template <class T, bool SWISH> static void run_avgpool_bwd(int images, int h, int w, const float *y, const float *gy, float *gx)
+{
+    plane<T> in{ h, w }, out{ (h + 1) / 2, (w + 1) / 2 };
+    pool_launch l = pool_over(images, in.parts == 4 ? out.items() : in.items());
+    LAUNCH((avgpool_bwd<T, SWISH>), l.grid, l.block, 0, CUDA_(stream), images, in, out, y, gy, gx);
 }
 
 template <class T, bool CHOOSE>
@@ -230,12 +261,22 @@ using namespace CUDA_SIDE;
 
 void CUDA_(avgpool_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y)
 {
-    (lanes == FAST_LANES ? run_avgpool<float4> : run_avgpool<float>)(images, h, w, x, y, false);
+    (lanes == FAST_LANES ? run_avgpool_fwd<float4, false> : run_avgpool_fwd<float, false>)(images, h, w, x, y, nullptr);
 }
 
 void CUDA_(avgpool_bwd)(fast_ctx *, int images, int h, int w, int lanes, const float *gy, float *gx)
 {
-    (lanes == FAST_LANES ? run_avgpool<float4> : run_avgpool<float>)(images, h, w, gy, gx, true);
+    (lanes == FAST_LANES ? run_avgpool_bwd<float4, false> : run_avgpool_bwd<float, false>)(images, h, w, nullptr, gy, gx);
+}
+
+void CUDA_(avgpool_swish_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y, float *s)
+{
+    (lanes == FAST_LANES ? run_avgpool_fwd<float4, true> : run_avgpool_fwd<float, true>)(images, h, w, x, y, s);
+}
+
+void CUDA_(avgpool_swish_bwd)(fast_ctx *, int images, int h, int w, int lanes, const float *y, const float *gs, float *gx)
+{
+    (lanes == FAST_LANES ? run_avgpool_bwd<float4, true> : run_avgpool_bwd<float, true>)(images, h, w, y, gs, gx);
 }
 
 void CUDA_(maxpool_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y, uint8_t *which)

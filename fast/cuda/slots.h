@@ -46,6 +46,10 @@ void CUDA_(conv_fwd)(fast_ctx *, int n, const fast_conv *c, const float *x, cons
 void CUDA_(conv_bwd_x)(fast_ctx *, int n, const fast_conv *c, const float *gy, const float *packed, const float *add,
                        float *gx);
 void CUDA_(conv_bwd_w)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *gy, const float *scale, float *gw);
+void CUDA_(conv_swish_fwd)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *packed, const float *bias,
+                           float *y, float *s);
+void CUDA_(conv_swish_bwd_x)(fast_ctx *, int n, const fast_conv *c, const float *y, const float *gs, const float *packed,
+                             const float *add, float *gx);
 void CUDA_(bias_bwd)(fast_ctx *, int n, int c, int hw, const float *gy, const float *scale, float *gb);
 
 /* norm_swish.cu */
@@ -75,6 +79,8 @@ void CUDA_(act_bwd2)(fast_ctx *, fast_act a, float slope, size_t count, const fl
 /* pool.cu */
 void CUDA_(avgpool_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y);
 void CUDA_(avgpool_bwd)(fast_ctx *, int images, int h, int w, int lanes, const float *gy, float *gx);
+void CUDA_(avgpool_swish_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y, float *s);
+void CUDA_(avgpool_swish_bwd)(fast_ctx *, int images, int h, int w, int lanes, const float *y, const float *gs, float *gx);
 void CUDA_(maxpool_fwd)(fast_ctx *, int images, int h, int w, int lanes, const float *x, float *y, uint8_t *which);
 void CUDA_(maxpool_tan)(fast_ctx *, int images, int h, int w, int lanes, const uint8_t *which, const float *x_t, float *y_t);
 void CUDA_(maxpool_bwd)(fast_ctx *, int images, int h, int w, int lanes, const uint8_t *which, const float *gy, float *gx);

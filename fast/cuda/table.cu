@@ -47,6 +47,7 @@ static fast_backend table(const char *name, const char *about, int (*may)(void),
     SLOT(pack) SLOT(unpack) SLOT(attn_scratch) SLOT(attn_fwd) SLOT(attn_bwd) SLOT(attn_tan) SLOT(attn_bwd2)
     SLOT(copy) SLOT(zero) SLOT(scale_add) SLOT(mul_add) SLOT(dot) SLOT(loss_weights) SLOT(langevin)
     SLOT(nearest) SLOT(sum_squares) SLOT(adam)
+    SLOT(conv_swish_fwd) SLOT(conv_swish_bwd_x) SLOT(avgpool_swish_fwd) SLOT(avgpool_swish_bwd)
 #undef SLOT
     return t;
 }

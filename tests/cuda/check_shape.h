@@ -18,7 +18,8 @@
     SLOT(avgpool_fwd) SLOT(avgpool_bwd) SLOT(maxpool_fwd) SLOT(maxpool_tan) SLOT(maxpool_bwd) SLOT(mean_fwd) SLOT(mean_bwd) \
     SLOT(pack) SLOT(unpack) SLOT(attn_fwd) SLOT(attn_bwd) SLOT(attn_tan) SLOT(attn_bwd2) \
     SLOT(copy) SLOT(zero) SLOT(scale_add) SLOT(mul_add) SLOT(dot) SLOT(loss_weights) SLOT(nearest) \
-    SLOT(langevin) SLOT(sum_squares) SLOT(adam)
+    SLOT(langevin) SLOT(sum_squares) SLOT(adam) \
+    SLOT(conv_swish_fwd) SLOT(conv_swish_bwd_x) SLOT(avgpool_swish_fwd) SLOT(avgpool_swish_bwd)
 
 namespace shape_text {
 
