@@ -125,9 +125,10 @@ static void attention_bwd2(const bench_call *k)
 
 static void langevin(const bench_call *k)
 {
+    static const uint64_t iteration = 1;
     fast_langevin l = { .n = k->n, .d = (int)count(k->slot), .x = k->t[0], .g = k->t[1], .out = k->t[2], .step_size = 1,
-                        .noise = 0.005f, .clamp = 1, .seed = 1, .iteration = 1, .purpose = ICD_DRAW_TEST, .length = k->doubles,
-                        .finite = k->ints };
+                        .noise = 0.005f, .clamp = 1, .seed = 1, .iteration = &iteration, .purpose = ICD_DRAW_TEST,
+                        .length = k->doubles, .finite = k->ints };
     k->b->langevin(k->ctx, &l);
 }
 

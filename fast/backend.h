@@ -76,7 +76,7 @@ typedef struct { int dk, dv, sq, sk; } fast_attn;
 
 /* ---- one Langevin move of n chains of d pixels (planar) in one pass ----                       [ICD:alg1.10] [GL:1]
  * out = x - step_size g + noise z, then with clamp to [0,1], in this order of operations, in float.
- * z of image i, pixel j is (float)normals[i*d + j], or the draw icd_normal((seed, iteration, purpose, sample + i), first+j). */
+ * z of image i, pixel j is (float)normals[i*d + j], or the draw icd_normal((seed, *iteration, purpose, sample + i), first+j). */
 typedef struct {
     int n, d;
     const float *x;          /* out may be x */
@@ -84,7 +84,8 @@ typedef struct {
     float *out;
     float step_size, noise;  /* noise 0: none drawn */
     int clamp;
-    uint64_t seed, iteration, first;
+    uint64_t seed, first;
+    const uint64_t *iteration;
     uint32_t purpose, sample;
     const double *normals;   /* NULL: draw */
     float *inside;           /* (n,d) or NULL: gets 1 where 0 <= value before the clamp <= 1, else 0 (1 without clamp) */
@@ -138,9 +139,11 @@ typedef struct {
     void (*mark)(void);
     const char *(*wait)(void);           /* until all that was called before the last mark is done; then as fault() */
     size_t (*available)(void);           /* bytes that could be had now */
-    /* What is called from begin to end, slots only, may be recorded and sent as one. */
+    /* What is called from begin to end, slots and branches only, may be recorded and sent as one. end's answer is the record's
+     * number; again sends that record once more: 1, or 0 where it is not kept. */
     void (*begin)(fast_record);
-    void (*end)(fast_record);
+    unsigned (*end)(fast_record);
+    int (*again)(fast_record, unsigned number);
     /* Branches, slots only: what is called after branch(b), 0 <= b < FAST_BRANCHES, follows what was called before the first
      * branch() and what branch b had since; join(): what comes now follows all branches. */
     void (*branch)(int b);

@@ -217,9 +217,12 @@ static icd_status begin_chain(fast_engine *e, icd_chain *c, float *out, job *j, 
     }
     fast_block_put(&e->row[ROW_LENGTH], e->device, n * sizeof *length);
     fast_block_put(&e->row[ROW_FINITE], e->device, n * sizeof *finite);
+    *(uint64_t *)e->iteration.here = c->iteration;
+    fast_block_put(&e->iteration, e->device, sizeof c->iteration);
     j->chain = 1;
     j->n = c->n;
     j->part.chain = c;
+    j->part.iteration = e->iteration.there;
     j->part.labels = c->labels ? e->row[ROW_LABELS].there : NULL;
     j->part.state = e->state.there;
     j->part.length = e->row[ROW_LENGTH].there;
@@ -394,20 +397,64 @@ static void run_losses(fast_engine *e, job *j)
     square_of(e, SQUARE_KL, fast_vector(e, ICD_GRAD_KL), NULL);
 }
 
-/* Chain, losses, or both part by part: what the last Langevin step has computed is still there when L_KL wants it. What the
- * host wants to know of them is on its way when it returns. */
-static void run(fast_engine *e, job *j, fast_record which)
+/* Chain, losses, or both part by part: what the last Langevin step has computed is still there when L_KL wants it. */
+static void call_slots(fast_engine *e, job *j, int use_ema)
 {
-    size_t n = (size_t)j->n;
-    if (e->device)
-        e->device->begin(which);
-    fast_prepare(e, j->chain && j->part.chain->use_ema);
+    fast_prepare(e, use_ema);
     if (j->losses)
         run_losses(e, j);
     else
         icd_parallel(e->crew, parts_of(e, j->n), step_job, j);
+}
+
+/* Without what slots do not see: the caller's places for results, and what is read from memory. */
+static void call_of(const fast_engine *e, const job *j, int use_ema, fast_call *c)
+{
+    memset(c, 0, sizeof *c);             /* compared as bytes */
+    c->n = j->n;
+    c->prepared = e->prepared[use_ema];
+    c->last_step = e->worker[0].last_step;
+    c->part = j->part;
+    c->part.chain = NULL;
+    c->part.losses = NULL;
+    c->chain = *j->part.chain;
+    c->chain.labels = NULL;
+    c->chain.iteration = 0;
+    c->chain.ahead = NULL;
+    if (j->losses) {
+        c->losses = *j->part.losses;
+        c->losses.energy_positive = c->losses.energy_negative = c->losses.nn_distance = NULL;
+        c->losses.nn_index = NULL;
+    }
+}
+
+/* On a device what was recorded is sent again where it would be recorded just so. */
+static void call_device(fast_engine *e, job *j, int use_ema, fast_record which)
+{
+    fast_recorded *r = &e->recorded[which];
+    fast_call call;
+    call_of(e, j, use_ema, &call);
+    if (r->number && memcmp(&call, &r->call, sizeof call) == 0 && e->device->again(which, r->number)) {
+        e->prepared[use_ema] = 1;
+        e->worker[0].last_step = r->last_step;
+        return;
+    }
+    e->device->begin(which);
+    call_slots(e, j, use_ema);
+    r->number = e->device->end(which);
+    r->call = call;
+    r->last_step = e->worker[0].last_step;
+}
+
+/* What the host wants to know of the results is on its way when it returns. */
+static void run(fast_engine *e, job *j, fast_record which)
+{
+    size_t n = (size_t)j->n;
+    int use_ema = j->chain && j->part.chain->use_ema;
     if (e->device)
-        e->device->end(which);
+        call_device(e, j, use_ema, which);
+    else
+        call_slots(e, j, use_ema);
     if (j->chain) {
         fast_block_get(&e->row[ROW_LENGTH], e->device, n * sizeof(double));
         fast_block_get(&e->row[ROW_FINITE], e->device, n * sizeof(int));
@@ -451,6 +498,7 @@ static icd_status fast_gradients(icd_engine *base, const icd_losses *l, icd_loss
         ICD_TRY(fast_want_weights(e, 0, err));
         ICD_TRY(begin_losses(e, &e->chain, l, &j, err));
         j.part.chain = &e->chain;
+        j.part.iteration = e->iteration.there;
         j.part.labels = e->chain.labels ? e->row[ROW_LABELS].there : NULL;
         j.part.state = e->state.there;
         run(e, &j, FAST_LOSSES);
@@ -556,6 +604,8 @@ icd_status fast_engine_open(icd_engine **out, const char *name, const fast_backe
         s = icd_fail(err, ICD_ENOMEM, "out of memory: the engine");
     if (s == ICD_OK)
         s = fast_block_want(&e->chunk, b->device, (size_t)(SQUARES * chunks_of(e)) * sizeof(double), 1, "the engine", err);
+    if (s == ICD_OK)
+        s = fast_block_want(&e->iteration, b->device, sizeof(uint64_t), 1, "the engine", err);
     if (s != ICD_OK) {
         fast_close(&e->base);
         return s;

@@ -8,11 +8,17 @@
 
 static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
 
+/* Branches' scratch, each plan->scratch; weights are prepared when there is one line of calls, and may go on into the next. */
+static size_t scratch_floats(const fast_plan *p)
+{
+    size_t branches = (size_t)p->branches * p->scratch, weights = p->scratch + fast_weights_scratch(p);
+    return rounded((branches > weights ? branches : weights) / sizeof(float));
+}
+
 size_t fast_worker_floats(const fast_plan *p)
 {
     size_t nd = rounded((size_t)p->part * p->tensor[0].count), ns = rounded((size_t)(p->part * p->arch->n_scales));
-    return p->floats + rounded((p->scratch + fast_weights_scratch(p)) / sizeof(float)) + 4 * nd + 2 * ns
-           + rounded(p->arch->n_values);
+    return p->floats + scratch_floats(p) + 4 * nd + 2 * ns + rounded(p->arch->n_values);
 }
 
 static void put_ones(const fast_engine *e, float *to, size_t count)
@@ -36,11 +42,10 @@ static icd_status want_worker(fast_engine *e, int t, icd_err *err)
         return ICD_OK;
     ICD_TRY(fast_block_want(&e->memory[t], e->device, fast_worker_floats(p) * sizeof(float), 0, "one thread's work", err));
     size_t nd = rounded((size_t)p->part * e->d), ns = rounded((size_t)(p->part * p->arch->n_scales));
-    size_t scratch = rounded((p->scratch + fast_weights_scratch(p)) / sizeof(float));
     fast_worker *w = &e->worker[t];
     float *at = e->memory[t].there;
-    w->run = (fast_run){ .plan = p, .arena = at, .ctx = { at + p->floats, p->scratch } };
-    at += p->floats + scratch;
+    w->run = (fast_run){ .plan = p, .arena = at, .scratch = at + p->floats, .ctx = { at + p->floats, p->scratch } };
+    at += p->floats + scratch_floats(p);
     w->x = at;
     w->inside = at + nd;
     w->a = at + 2 * nd;
@@ -176,8 +181,8 @@ void fast_release(fast_engine *e)
         e->device->host_release(l->memory);
     struct { fast_block *block; int count; } all[] = {
         { e->vector, ICD_VECTORS }, { e->used, 2 }, { e->packed, 2 }, { e->memory, e->memory ? e->crew : 0 },
-        { &e->chunk, 1 }, { e->row, ROWS }, { e->given, GIVENS }, { &e->state, 1 }, { &e->energies, 1 },
-        { &e->out, 1 },
+        { &e->chunk, 1 }, { e->row, ROWS }, { e->given, GIVENS }, { &e->iteration, 1 }, { &e->state, 1 },
+        { &e->energies, 1 }, { &e->out, 1 },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         for (int k = 0; k < all[i].count; k++)

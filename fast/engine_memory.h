@@ -15,6 +15,15 @@ typedef enum { SQUARE_CD, SQUARE_KL, SQUARE_SUM, SQUARES } fast_square;
 /* What the caller gives for one call, staged for a device. */
 typedef enum { GIVEN_X0, GIVEN_NORMALS, GIVEN_POSITIVES, GIVEN_NEIGHBOURS, GIVEN_LABELS, GIVENS } fast_given;
 
+/* What a chain or losses' slots are called with, beside what lies in memory: as long as it is the same, so are the calls. */
+typedef struct {
+    int n, prepared, last_step;
+    fast_part part;
+    icd_chain chain;
+    icd_losses losses;
+} fast_call;
+typedef struct { unsigned number; fast_call call; int last_step; } fast_recorded;     /* last_step: as the calls leave it */
+
 typedef struct {
     icd_engine base;
     char name[32];
@@ -33,6 +42,7 @@ typedef struct {
     int rows;
     fast_block row[ROWS];
     fast_block given[GIVENS];
+    fast_block iteration;                /* the last chain's: one uint64_t */
     fast_block state;                    /* (keep+1,n,d) */
     fast_block energies;                 /* (n_scales,n) of energy() */
     fast_block out;                      /* (n,d) images that the caller wants; a device's only */
@@ -40,6 +50,7 @@ typedef struct {
     const icd_losses *ahead;             /* the caller's losses that have been begun with the chain, or NULL */
     icd_losses losses;                   /* those begun last, as slots see them */
     int kl;                              /* have they an L_KL? */
+    fast_recorded recorded[FAST_RECORDS];     /* on a device */
     struct fast_lent *lent;              /* host memory that the caller works in */
 } fast_engine;
 

@@ -58,7 +58,7 @@ static void langevin_step(fast_part *p, int k, const float *from, int with_insid
     const icd_chain *c = p->chain;
     size_t d = pixels(r);
     float *y = fast_value(r, 0, 0);
-    fast_langevin move = { .n = r->n, .d = (int)d, .seed = c->seed, .iteration = c->iteration, .purpose = c->purpose,
+    fast_langevin move = { .n = r->n, .d = (int)d, .seed = c->seed, .iteration = p->iteration, .purpose = c->purpose,
                            .sample = c->first_sample + (uint32_t)p->first, .first = (uint64_t)(k - 1) * d };
     if (c->normals)
         move.normals = c->normals + ((size_t)(k - 1) * (size_t)c->n + (size_t)p->first) * d;
@@ -73,6 +73,7 @@ static void langevin_step(fast_part *p, int k, const float *from, int with_insid
         drift.noise = (float)c->noise;
     }
     fast_forward(r, 0);
+    r->kept = with_inside;               /* the steps that L_KL goes back through, and no other, want it */
     fast_backward(r, 0, 1, NULL, NULL, NULL);
     drift.x = y;
     drift.g = fast_adjoint(r, 0, 0);

@@ -25,6 +25,7 @@ struct fast_part {
     int first, n;
     const icd_chain *chain;
     const int32_t *labels;           /* (batch) of the chains, or NULL */
+    const uint64_t *iteration;       /* the chain's, where slots find it */
     float *state;                    /* (keep+1,batch,d): x_{K-keep} .. x_K */
     /* chain */
     float *out;                      /* (batch,d) x_K */

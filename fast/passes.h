@@ -15,11 +15,13 @@
 typedef struct {
     const fast_plan *plan;
     float *arena;                    /* (plan->floats), 64-byte aligned, this thread's own; plan->ones are 1, the rest 0 at first */
-    fast_ctx ctx;
+    void *scratch;                   /* (branches,plan->scratch bytes) */
+    fast_ctx ctx;                    /* of the branch in which slots are called now */
     const float *theta;              /* (n_values) parameters as the layers use them */
     const float *packed;             /* (plan->packed) */
     int room;                        /* images between the two sides; at most plan->part */
     int n;                           /* images that the passes work on; at most room */
+    int kept;                        /* 1: `second` will come: `backward` on side 0 leaves every adjoint that it wants */
 } fast_run;
 
 static inline float *fast_value(const fast_run *r, int tensor, int side)
@@ -46,6 +48,21 @@ void fast_tangent(fast_run *r);
 void fast_second(fast_run *r, int want_x, const int32_t *labels, float *grad);
 
 /* ---- shared by the files of the passes ---- */
+
+/* On a device each scale's nodes are a branch of their own; between two joins only slots are called. */
+static inline void fast_branch(fast_run *r, int scale)
+{
+    if (r->plan->branches > 1) {
+        r->plan->backend->device->branch(scale);
+        r->ctx.scratch = (char *)r->scratch + (size_t)scale * r->plan->scratch;
+    }
+}
+static inline void fast_join(fast_run *r)
+{
+    if (r->plan->branches > 1)
+        r->plan->backend->device->join();
+    r->ctx.scratch = r->scratch;
+}
 
 /* gain, bias (gradients: ggain, gbias) of a norm_swish node. */
 typedef struct { const float *gain, *bias; float *ggain, *gbias; } fast_affine;

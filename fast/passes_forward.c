@@ -1,11 +1,11 @@
-/* passes_forward.c: forward and tangent: nodes in order. */
+/* passes_forward.c: forward and tangent: a scale's nodes in order. */
 #include "passes.h"
 
 fast_affine fast_node_affine(const fast_run *r, const fast_node *d, float *grad)
 {
     const fast_plan *p = r->plan;
     size_t rows = (size_t)p->part * (size_t)d->norm.c;
-    float *own = r->arena + d->affine, *nowhere = r->arena + p->nowhere;
+    float *own = r->arena + d->affine, *nowhere = r->arena + p->nowhere[d->scale];
     if (d->norm.per_image)
         return (fast_affine){ own, own + rows, own + 2 * rows, own + 3 * rows };
     if (d->weight < 0)
@@ -14,9 +14,26 @@ fast_affine fast_node_affine(const fast_run *r, const fast_node *d, float *grad)
                           grad ? fast_gradient(r, d->weight, grad) : NULL, grad ? fast_gradient(r, d->bias, grad) : NULL };
 }
 
+/* Pools of the image, then scale by scale: in any other order the results are the same. */
+static void each(fast_run *r, int side, void (*visit)(fast_run *, const fast_node *, int side))
+{
+    const fast_plan *p = r->plan;
+    for (int i = 0; i < p->n_nodes; i++)
+        if (p->tensor[p->node[i].out].of_image)
+            visit(r, &p->node[i], side);
+    for (int s = 0; s < p->arch->n_scales; s++) {
+        fast_branch(r, s);
+        for (int i = 0; i < p->n_nodes; i++)
+            if (p->node[i].scale == s && !p->tensor[p->node[i].out].of_image)
+                visit(r, &p->node[i], side);
+    }
+    fast_join(r);
+}
+
 /* ---- forward ---- */
 
-static void node_forward(fast_run *r, const fast_node *d, int side)
+/* One node alone. */
+static void node_value(fast_run *r, const fast_node *d, int side)
 {
     const fast_backend *b = r->plan->backend;
     const fast_tensor *in = &r->plan->tensor[d->in[0]], *out = &r->plan->tensor[d->out];
@@ -51,8 +68,8 @@ static void node_forward(fast_run *r, const fast_node *d, int side)
         b->mean_fwd(&r->ctx, r->n, in->c, in->h * in->w, x, y);
         break;
     case FAST_NODE_FLATTEN:
-        b->unpack(&r->ctx, r->n, in->c, in->h * in->w, x, r->arena + r->plan->temporary);
-        b->pack(&r->ctx, r->n, out->c, 1, r->arena + r->plan->temporary, y);
+        b->unpack(&r->ctx, r->n, in->c, in->h * in->w, x, r->arena + r->plan->temporary[d->scale]);
+        b->pack(&r->ctx, r->n, out->c, 1, r->arena + r->plan->temporary[d->scale], y);
         break;
     case FAST_NODE_ATTENTION:
         b->attn_fwd(&r->ctx, r->n, &d->attn, x, fast_value(r, d->in[1], side), fast_value(r, d->in[2], side), y,
@@ -64,21 +81,39 @@ static void node_forward(fast_run *r, const fast_node *d, int side)
     }
 }
 
+/* A node, its swish with it where one slot does both. */
+static void node_forward(fast_run *r, const fast_node *d, int side)
+{
+    const fast_backend *b = r->plan->backend;
+    const fast_tensor *in = &r->plan->tensor[d->in[0]];
+    const float *x = fast_value(r, d->in[0], side);
+    float *y = fast_value(r, d->out, side);
+    fast_planes planes = fast_pool_planes(r, in);
+    if (d->with_last)
+        return;
+    if (d->swish && d->kind == FAST_NODE_CONV)
+        b->conv_swish_fwd(&r->ctx, r->n, &d->conv, x, r->packed + d->packed, fast_parameter(r, d->bias), y,
+                          fast_value(r, d[1].out, side));
+    else if (d->swish)
+        b->avgpool_swish_fwd(&r->ctx, planes.images, in->h, in->w, planes.lanes, x, y, fast_value(r, d[1].out, side));
+    else
+        node_value(r, d, side);
+}
+
 void fast_forward(fast_run *r, int side)
 {
-    for (int i = 0; i < r->plan->n_nodes; i++)
-        node_forward(r, &r->plan->node[i], side);
+    each(r, side, node_forward);
 }
 
 /* ---- tangent: linear nodes do to the tangent what they do to the value, without a bias ---- */
 
-static void node_tangent(fast_run *r, const fast_node *d)
+static void node_tangent(fast_run *r, const fast_node *d, int side)
 {
     const fast_backend *b = r->plan->backend;
     const fast_tensor *in = &r->plan->tensor[d->in[0]];
-    const float *x = fast_value(r, d->in[0], 0), *x_t = fast_value(r, d->in[0], 1);
-    const float *add_t = d->add >= 0 ? fast_value(r, d->add, 1) : NULL;
-    float *y_t = fast_value(r, d->out, 1);
+    const float *x = fast_value(r, d->in[0], 0), *x_t = fast_value(r, d->in[0], side);
+    const float *add_t = d->add >= 0 ? fast_value(r, d->add, side) : NULL;
+    float *y_t = fast_value(r, d->out, side);
     size_t count = (size_t)r->n * in->count;
     fast_planes planes = fast_pool_planes(r, in);
     fast_norm_saved saved;
@@ -100,16 +135,15 @@ static void node_tangent(fast_run *r, const fast_node *d)
         break;
     case FAST_NODE_ATTENTION:
         b->attn_tan(&r->ctx, r->n, &d->attn, x, fast_value(r, d->in[1], 0), fast_value(r, d->in[2], 0), fast_saved(r, d, 0),
-                    x_t, fast_value(r, d->in[1], 1), fast_value(r, d->in[2], 1), y_t);
+                    x_t, fast_value(r, d->in[1], side), fast_value(r, d->in[2], side), y_t);
         break;
     default:                             /* pack, avgpool, mean, flatten, scale_add */
-        node_forward(r, d, 1);
+        node_value(r, d, side);
         break;
     }
 }
 
 void fast_tangent(fast_run *r)
 {
-    for (int i = 0; i < r->plan->n_nodes; i++)
-        node_tangent(r, &r->plan->node[i]);
+    each(r, 1, node_tangent);
 }

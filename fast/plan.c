@@ -306,18 +306,55 @@ static void find_passing(fast_plan *p)
     }
 }
 
+/* Nodes whose swish comes with them in one slot. Nothing else reads what the swish does. */
+static void find_swish(fast_plan *p)
+{
+    const fast_backend *b = p->backend;
+    for (int i = 1; i < p->n_nodes; i++) {
+        fast_node *before = &p->node[i - 1], *d = &p->node[i];
+        int pool = before->kind == FAST_NODE_AVGPOOL && b->avgpool_swish_fwd && b->avgpool_swish_bwd;
+        int conv = before->kind == FAST_NODE_CONV && before->conv.planar && before->add < 0 && b->conv_swish_fwd
+                   && b->conv_swish_bwd_x;
+        if (d->kind == FAST_NODE_ACT && d->act == FAST_SWISH && before->out == d->in[0] && readers(p, before->out) == 1)
+            before->swish = d->with_last = pool || conv;
+    }
+}
+
+/* Two temporaries for each branch: of the largest tensor that its nodes read or write. What passes through them lies there. */
+static void lay_out_temporaries(fast_plan *p, size_t *at)
+{
+    size_t most[ICD_MAX_SCALES] = { 0 };
+    for (int i = 0; i < p->n_nodes; i++) {
+        const fast_node *d = &p->node[i];
+        at_least(&most[d->scale % p->branches], p->tensor[d->in[0]].count);
+        at_least(&most[d->scale % p->branches], p->tensor[d->out].count);
+    }
+    for (int s = 0; s < p->arch->n_scales; s++) {
+        p->temporary[s] = s < p->branches ? take(at, (size_t)p->part * most[s]) : p->temporary[0];
+        p->temporary2[s] = s < p->branches ? take(at, (size_t)p->part * most[s]) : p->temporary2[0];
+        p->nowhere[s] = s < p->branches ? take(at, p->widest) : p->nowhere[0];
+    }
+    for (int i = 0; i < p->n_nodes; i++) {
+        const fast_node *d = &p->node[i];
+        fast_tensor *t = &p->tensor[d->out];
+        t->value = t->value_step ? t->value : p->temporary[d->scale];
+        t->adjoint = t->adjoint_step ? t->adjoint : p->temporary2[d->scale];
+    }
+}
+
 static void lay_out(fast_plan *p)
 {
     const fast_backend *b = p->backend;
-    size_t n = (size_t)p->part, at = 0, most = 0;
+    size_t n = (size_t)p->part, at = 0;
     int widest = p->part;
+    p->branches = b->device ? p->arch->n_scales : 1;
     find_passing(p);
+    find_swish(p);
     at_least(&p->scratch, b->scratch);
     for (int i = 0; i < p->n_tensors; i++) {
         fast_tensor *t = &p->tensor[i];
         t->value = take(&at, 2 * n * t->value_step);
         t->adjoint = take(&at, 2 * n * t->adjoint_step);
-        at_least(&most, t->count);
         widest = t->c > widest ? t->c : widest;
     }
     for (int i = 0; i < p->n_nodes; i++) {
@@ -354,17 +391,11 @@ static void lay_out(fast_plan *p)
             const icd_param *q = &p->arch->param[i];
             at_least(&p->scratch, b->spectral_scratch(q->shape[0], (int)(q->count / (size_t)q->shape[0])));
         }
-    p->temporary = take(&at, n * most);
-    p->temporary2 = take(&at, n * most);
-    for (int i = 0; i < p->n_tensors; i++) {
-        fast_tensor *t = &p->tensor[i];
-        t->value = t->value_step ? t->value : p->temporary;
-        t->adjoint = t->adjoint_step ? t->adjoint : p->temporary2;
-    }
+    p->scratch = (p->scratch + 63) / 64 * 64;
     p->widest = (size_t)widest;
+    lay_out_temporaries(p, &at);
     p->ones = take(&at, p->widest);
     p->zeros = take(&at, p->widest);
-    p->nowhere = take(&at, p->widest);
     p->floats = at;
 }
 

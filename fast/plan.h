@@ -43,6 +43,8 @@ typedef struct {
     size_t stats, stats_count;       /* norm_swish: stats */
     size_t affine;                   /* norm_swish with per_image: (4,part,c): gain, bias, their gradients */
     /* How adjoints flow, the same in both backward passes. */
+    int swish;                       /* conv, avgpool: the next node is a swish of out, and the table has both in one slot */
+    int with_last;                   /* act: it is that next node */
     int gy;                          /* the tensor in whose adjoint the output's is found: out, or what out was added to */
     int plus[3];                     /* input j's adjoint = this node's share + that of tensor plus[j]; -1: share alone.
                                       * `add`'s adjoint needs no call: it is the output's, until another share comes to it */
@@ -59,10 +61,13 @@ typedef struct {
     fast_tensor *tensor;             /* 0: the image */
     int output[ICD_MAX_SCALES];      /* each scale's energy: blocked (1,1,1) */
     size_t floats;                   /* of the arena: tensors of two sides, saved values, temporaries */
-    size_t temporary, temporary2;    /* room for one tensor of the largest size, n images, each */
-    size_t ones, zeros, nowhere;     /* as many as the widest tensor has channels or a part images; gradients that nobody wants */
+    /* For each scale, since scales may run beside one another (on a device; else all are one): room for its largest tensor, n
+     * images, twice; gradients that nobody wants. */
+    size_t temporary[ICD_MAX_SCALES], temporary2[ICD_MAX_SCALES], nowhere[ICD_MAX_SCALES];
+    size_t ones, zeros;              /* as many as the widest tensor has channels or a part images, like `nowhere` */
     size_t widest;                   /* how many those are */
-    size_t scratch;                  /* bytes a slot may want */
+    int branches;                    /* n_scales on a device, else 1 */
+    size_t scratch;                  /* bytes a slot may want, in each branch */
     size_t packed;                   /* floats of all packed weights */
 } fast_plan;
 

@@ -7,12 +7,12 @@
 /* ---- langevin ----                                                                      [ICD:alg1.10] [GL:1] */
 
 enum { N = 3 };
-typedef struct { fast_langevin l; double *x, *g, *normals; int in_place, drawn; } move;
+typedef struct { fast_langevin l; uint64_t iteration; double *x, *g, *normals; int in_place, drawn; } move;
 
 static double normal_of(const move *q, int i, int j)
 {
     const fast_langevin *l = &q->l;
-    icd_stream s = { l->seed, l->iteration, l->purpose, l->sample + (uint32_t)i };
+    icd_stream s = { l->seed, q->iteration, l->purpose, l->sample + (uint32_t)i };
     return q->drawn ? (double)icd_normal(&s, l->first + (uint64_t)j) : (double)(float)q->normals[i * l->d + j];
 }
 
@@ -73,6 +73,7 @@ static void run_move(slots *v, move *q, guard_place place, move_rows *r)
     const int all[N] = { 1, 1, 1 };
     for (int i = 0; i < l.n; i++)
         ones[i] = 1;
+    l.iteration = slots_data_in(v, sizeof q->iteration, sizeof q->iteration, &q->iteration);
     l.length = slots_data_inout(v, (size_t)l.n * sizeof(double), sizeof(double), ones);
     l.finite = slots_data_inout(v, (size_t)l.n * sizeof(int), sizeof(int), all);
     if (q->normals)
@@ -107,16 +108,16 @@ static void one_move(slots *v, int i, guard_place place, move_rows *r)
     static const int pixels[] = { 1, 2, 15, 16, 17, 48, 196, 784, 3 * 32 * 32 };
     int d = pixels[i % 9], draws = i % 5 == 4;
     size_t count = (size_t)(N * d);
-    move q = { .in_place = i % 2, .drawn = i % 3 > 0 };
+    move q = { .iteration = (uint64_t)i << 33, .in_place = i % 2, .drawn = i % 3 > 0 };
     q.l = (fast_langevin){ .n = N, .d = d, .step_size = 0.1f, .noise = i % 7 == 3 ? 0.0f : 0.05f,
-                           .clamp = i / 2 % 2, .seed = 77 + (uint64_t)i, .iteration = (uint64_t)i << 33,
+                           .clamp = i / 2 % 2, .seed = 77 + (uint64_t)i,
                            .first = (uint64_t)(i * 5), .purpose = ICD_DRAW_LANGEVIN, .sample = 3 };
     q.x = slots_normals(v, count, 0.5);
     q.g = i % 7 == 5 ? NULL : slots_normals(v, count, 2.0);
     for (size_t k = 0; k < count; k++)
         q.x[k] = fabs(q.x[k]);
     if (draws) {
-        q = (move){ .in_place = q.in_place, .drawn = 1, .x = slots_zeros(v, count), .l = q.l };
+        q = (move){ .iteration = q.iteration, .in_place = q.in_place, .drawn = 1, .x = slots_zeros(v, count), .l = q.l };
         q.l.noise = 1;
         q.l.clamp = 0;
     }

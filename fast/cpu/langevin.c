@@ -79,7 +79,7 @@ void CPU_(langevin)(fast_ctx *ctx, const fast_langevin *l)
     (void)ctx;
     float spare[PIXELS + 4 + PHILOX_DRAWS];
     for (int i = 0; i < l->n; i++) {
-        philox_stream stream = philox_begin(l->seed, l->iteration, l->purpose, l->sample + (uint32_t)i);
+        philox_stream stream = philox_begin(l->seed, *l->iteration, l->purpose, l->sample + (uint32_t)i);
         move_state s = { v_set1(l->step_size), v_set1(l->noise), { vd_zero(), vd_zero() }, v_equal(v_zero(), v_zero()) };
         for (int j = 0; j < l->d; j += PIXELS) {
             int count = l->d - j < PIXELS ? l->d - j : PIXELS;

@@ -12,8 +12,9 @@ unsigned *CUDA_(tickets) = nullptr;
 namespace CUDA_SIDE {
 
 /* What is called between begin and end is captured and launched as one graph, kept for the next time: a chain's thousands of
- * launches cost the host one call, and arguments that have changed (the iteration) are written into the graph that is there. */
-static cudaGraphExec_t recorded[FAST_RECORDS];
+ * launches then cost the host one call. Where arguments have changed they are written into the graph that is there. */
+static struct { cudaGraphExec_t graph; unsigned number; } recorded[FAST_RECORDS];
+static unsigned records;                 /* yet */
 static cudaEvent_t marked;
 
 /* Branch 0 goes on in the main stream. The others wait for where it was when the branches began, and join() waits for them:
@@ -132,21 +133,32 @@ static int update(cudaGraphExec_t graph, cudaGraph_t from)
     return 0;
 }
 
-static void end(fast_record which)
+static int again(fast_record which, unsigned number)
 {
+    auto &r = recorded[which];
+    if (!r.graph || r.number != number)
+        return 0;
+    CHECKED(cudaGraphLaunch(r.graph, CUDA_(stream)));
+    return 1;
+}
+
+static unsigned end(fast_record which)
+{
+    auto &r = recorded[which];
     cudaGraph_t graph = nullptr;
     CHECKED(cudaStreamEndCapture(CUDA_(stream), &graph));
+    r.number = ++records;
     if (!graph)
-        return;
-    if (!update(recorded[which], graph)) {
-        if (recorded[which])
-            CHECKED(cudaGraphExecDestroy(recorded[which]));
-        recorded[which] = nullptr;
-        CHECKED(cudaGraphInstantiate(&recorded[which], graph, 0));
+        return r.number;
+    if (!update(r.graph, graph)) {
+        if (r.graph)
+            CHECKED(cudaGraphExecDestroy(r.graph));
+        r.graph = nullptr;
+        CHECKED(cudaGraphInstantiate(&r.graph, graph, 0));
     }
     CHECKED(cudaGraphDestroy(graph));
-    if (recorded[which])
-        CHECKED(cudaGraphLaunch(recorded[which], CUDA_(stream)));
+    again(which, r.number);
+    return r.number;
 }
 
 static void branch(int b)
@@ -206,6 +218,6 @@ enum { PART = 8 };
 #endif
 
 const fast_device device = { PART, alloc, release, host_alloc, host_release, put, get, mark, wait, available,
-                             begin, end, branch, join, fault };
+                             begin, end, again, branch, join, fault };
 
 }  // namespace CUDA_SIDE

@@ -69,9 +69,10 @@ __device__ inline float2 box_muller(unsigned r0, unsigned r1)
 // Draws 4b .. 4b+3 of image i.
 __device__ inline float4 draw(const fast_langevin &l, unsigned i, uint64_t b)
 {
-    unsigned rest = (l.purpose & 0xFFu) | (static_cast<unsigned>(l.iteration >> 32) & 0xFFu) << 8 |
+    uint64_t iteration = *l.iteration;
+    unsigned rest = (l.purpose & 0xFFu) | (static_cast<unsigned>(iteration >> 32) & 0xFFu) << 8 |
                     (static_cast<unsigned>(b >> 32) & 0xFFFFu) << 16;
-    uint4 r = philox(make_uint4(static_cast<unsigned>(b), l.sample + i, static_cast<unsigned>(l.iteration), rest),
+    uint4 r = philox(make_uint4(static_cast<unsigned>(b), l.sample + i, static_cast<unsigned>(iteration), rest),
                      make_uint2(static_cast<unsigned>(l.seed), static_cast<unsigned>(l.seed >> 32)));
     float2 z = box_muller(r.x, r.y), z2 = box_muller(r.z, r.w);
     FLOPS(2 * 48);

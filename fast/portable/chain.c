@@ -59,7 +59,7 @@ static void noise_of(const fast_langevin *l, int i, int at, int count, float *z)
             z[j] = (float)from[j];
         return;
     }
-    icd_stream s = { l->seed, l->iteration, l->purpose, l->sample + (uint32_t)i };
+    icd_stream s = { l->seed, *l->iteration, l->purpose, l->sample + (uint32_t)i };
     icd_normals(&s, l->first + (uint64_t)at, (size_t)count, z);
 }
 
