@@ -9,7 +9,9 @@
  *     read written (distinct bytes) flops tensor barriers warp_ops atomics
  *     gl gs sl ss (global, shared; loads, stores): REQUESTS,BYTES,UNITS,IDEAL
  *     PRESET:PRECISION:PHASE=LAUNCHES for the phases prepare, chain (all K steps), cd, kl, update
- * and before them, for each run PRESET:PRECISION, slot shape run calls: the calls of a slot in a whole iteration. */
+ * before them, for each run PRESET:PRECISION, slot shape run calls: the calls of a slot in a whole iteration; and behind them
+ * branches and PRESET:PRECISION:PHASE=TIMES: the launches from a fork to its join, on each branch as N,N,..., the N-th of the
+ * lines for launches from 0 on. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +24,7 @@
 
 extern const fast_backend fast_cuda_emulated, fast_cuda_emulated_tf32, fast_cuda_emulated_bf16;
 
-enum { PART = 128, MOST = 4096, COLUMNS = 64 };
+enum { PART = 128, MOST = 4096, FORKS = 256, COLUMNS = 64 };
 
 static void stop(const char *what)
 {
@@ -35,41 +37,45 @@ static void want(icd_status s, const icd_err *err)
         stop(err->text);
 }
 
-/* ---- launches of each kind, by phase ---- */
+/* ---- launches of each kind and behind them branches of each kind, by phase ---- */
 
-static struct { char name[48]; long long times[MOST]; } column[COLUMNS];
+static struct { char name[48]; long long times[MOST + FORKS]; } column[COLUMNS];
 static int columns;
-
-/* Launches since `before` into the next column, without those of columns first..first + less - 1. */
-static void note(const char *name, const char *phase, const long long *before, int first, int less)
-{
-    emulate_shape s;
-    if (columns == COLUMNS)
-        stop("too many columns");
-    snprintf(column[columns].name, sizeof column[columns].name, "%s:%s", name, phase);
-    for (int i = 0; emulate_shape_of(i, &s); i++) {
-        if (i == MOST)
-            stop("too many kinds of launches");
-        column[columns].times[i] = (long long)s.times - before[i];
-        for (int k = first; k < first + less; k++)
-            column[columns].times[i] -= column[k].times[i];
-    }
-    columns++;
-}
 
 static void count_now(long long *times)
 {
     emulate_shape s;
-    memset(times, 0, MOST * sizeof *times);
-    for (int i = 0; i < MOST && emulate_shape_of(i, &s); i++)
+    memset(times, 0, (MOST + FORKS) * sizeof *times);
+    for (int i = 0; emulate_shape_of(i, &s); i++) {
+        if (i == MOST)
+            stop("too many kinds of launches");
         times[i] = (long long)s.times;
+    }
+    if (evidence_branches(times + MOST, FORKS) > FORKS)
+        stop("too many kinds of branches");
+}
+
+/* What was launched since `before` into the next column, without that of columns first..first + less - 1. */
+static void note(const char *name, const char *phase, const long long *before, int first, int less)
+{
+    if (columns == COLUMNS)
+        stop("too many columns");
+    long long *times = column[columns].times;
+    snprintf(column[columns].name, sizeof column[columns].name, "%s:%s", name, phase);
+    count_now(times);
+    for (int i = 0; i < MOST + FORKS; i++) {
+        times[i] -= before[i];
+        for (int k = first; k < first + less; k++)
+            times[i] -= column[k].times[i];
+    }
+    columns++;
 }
 
 /* ---- an iteration, phase by phase ---- */
 
 static void iterate(icd_engine *e, const icd_config *c, const char *name)
 {
-    static long long before[MOST];
+    static long long before[MOST + FORKS];
     const icd_arch *a = e->arch;
     size_t d = (size_t)a->c * (size_t)a->h * (size_t)a->w, n = (size_t)c->batch, images = 2 * n + (size_t)c->nn_set;
     float *x = icd_alloc((images + n) * d, sizeof *x);
@@ -155,6 +161,14 @@ static void accesses(const char *what, const emulate_access *a)
            (unsigned long long)a->units, (unsigned long long)a->ideal);
 }
 
+static void print_times(int row)
+{
+    for (int k = 0; k < columns; k++)
+        if (column[k].times[row] != 0)
+            printf("\t%s=%lld", column[k].name, column[k].times[row]);
+    printf("\n");
+}
+
 static void print(const emulate_shape *s, int i)
 {
     const emulate_counts *c = &s->one;
@@ -175,10 +189,7 @@ static void print(const emulate_shape *s, int i)
     accesses("gs", &c->global_store);
     accesses("sl", &c->shared_load);
     accesses("ss", &c->shared_store);
-    for (int k = 0; k < columns; k++)
-        if (column[k].times[i] > 0)
-            number(column[k].name, (uint64_t)column[k].times[i]);
-    printf("\n");
+    print_times(i);
 }
 
 int main(int argc, char **argv)
@@ -201,5 +212,9 @@ int main(int argc, char **argv)
     emulate_shape s;
     for (int i = 0; emulate_shape_of(i, &s); i++)
         print(&s, i);
+    for (int i = 0, n = evidence_branches(NULL, 0); i < n; i++) {
+        printf("branches=%s", evidence_branches_of(i));
+        print_times(MOST + i);
+    }
     return 0;
 }

@@ -58,10 +58,10 @@ MAIN = ("conv_tensor_map", "conv_tensor_weights<", "conv_gemm", "conv_weights", 
 
 
 class Document:
-    def __init__(self, launches, calls, registers):
+    def __init__(self, launches, calls, forks, registers):
         self.launches, self.calls, self.registers = launches, calls, registers
-        self.estimates = {(d, p): iteration(launches, DEVICES[d], p) for d in DEVICES for p in PRECISIONS}
-        self.cached = {(d, p): iteration(launches, DEVICES[d], p, True) for d in DEVICES for p in PRECISIONS}
+        self.estimates = {(d, p): iteration(launches, forks, DEVICES[d], p) for d in DEVICES for p in PRECISIONS}
+        self.cached = {(d, p): iteration(launches, forks, DEVICES[d], p, True) for d in DEVICES for p in PRECISIONS}
         self.kernels = collections.defaultdict(list)
         for r in launches:
             self.kernels[r["kernel"]].append(r)

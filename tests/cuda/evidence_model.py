@@ -32,11 +32,20 @@ HOST_MS = 15.4
 # ---- what was counted ----
 
 
+def times_of(r):
+    return {k: int(v) for k, v in r.items() if k.startswith("code-")}
+
+
 def parse(lines):
-    """(launches, calls): a dictionary for each kind of launch; calls[run][slot, shape]."""
-    launches, calls = [], collections.defaultdict(dict)
+    """(launches, calls, forks): a dictionary for each kind of launch; calls[run][slot, shape]; one for each kind of fork, with
+    the launches of each branch, up to the join, as indices of `launches`."""
+    launches, calls, forks = [], collections.defaultdict(dict), []
     for line in lines:
         r = dict(f.split("=", 1) for f in line.rstrip("\n").split("\t"))
+        if "branches" in r:
+            forks.append(dict(on=[[int(i) for i in b.partition(":")[2].split(",")] for b in r["branches"].split()],
+                              times=times_of(r)))
+            continue
         key = r["slot"], r["shape"]
         if "calls" in r:
             calls[r["run"]][key] = int(r["calls"])
@@ -45,10 +54,10 @@ def parse(lines):
             r[name] = int(r[name])
         for name in ("gl", "gs", "sl", "ss"):
             r[name] = [int(v) for v in r[name].split(",")]
-        r["times"] = {k: int(v) for k, v in r.items() if k.startswith("code-")}
+        r["times"] = times_of(r)
         r["key"] = key
         launches.append(r)
-    return launches, calls
+    return launches, calls, forks
 
 
 def times(r, run, phases=PHASES):
@@ -92,7 +101,18 @@ def class_of(slot):
     return next((name for name, slots in CLASSES if slot in slots), "other")
 
 
-def iteration(launches, d, precision, cached=False):
+def makespan(branches):
+    """From the end of what comes before a fork to the end of its last launch, each branch's seconds given in order. One launch
+    runs at a time: of the branches the one that has been ready for longest, NODE after its last launch has ended."""
+    now, ready, left = 0, [NODE] * len(branches), [list(b) for b in branches]
+    while any(left):
+        b = min((b for b in range(len(left)) if left[b]), key=lambda b: ready[b])
+        now = max(now, ready[b]) + left[b].pop(0)
+        ready[b] = now + NODE
+    return now
+
+
+def iteration(launches, forks, d, precision, cached=False):
     run = f"{NET}:{precision}"
     e = dict(classes=collections.Counter(), phases=collections.Counter(), nodes=0, flops=0, step=0)
     for r in launches:
@@ -102,7 +122,14 @@ def iteration(launches, d, precision, cached=False):
             e["classes"][class_of(r["slot"])] += t
             e["phases"][phase] += t + n * NODE
             e["nodes"] += n
-    e["classes"]["between launches"] = e["nodes"] * NODE
+    hidden = collections.Counter()                                   # of NODE a launch, by other branches' launches
+    for f in forks:
+        took = [[seconds(launches[i], d, precision, cached) for i in b] for b in f["on"]]
+        spared = sum(sum(b) + NODE * len(b) for b in took) - makespan(took)
+        for phase in PHASES:
+            hidden[phase] += times(f, run, (phase,)) * spared
+    e["phases"].subtract(hidden)
+    e["classes"]["between launches"] = e["nodes"] * NODE - sum(hidden.values())
     e["total"] = sum(e["classes"].values())
     return e
 

@@ -26,6 +26,7 @@ struct thread {
 // One kernel launch, its arguments by value.
 struct launch {
     const char *name, *label;
+    uint64_t tag;
     const void *function;
     dim3 grid, block;
     size_t dynamic;          // bytes of dynamic shared memory

@@ -101,6 +101,10 @@ typedef struct {
 /* The i-th in the order of their first launches; 0: there are no more. */
 int emulate_shape_of(int i, emulate_shape *out);
 
+/* Likewise a number stays with the launches to come. The i-th launch that has run: the shape's number; -1: there are no more. */
+void emulate_tag(uint64_t tag);
+int emulate_ran(size_t i, uint64_t *tag);
+
 /* Bytes allocated on the device now. */
 size_t emulate_memory_used(void);
 

@@ -37,6 +37,7 @@ struct queued {
 };
 
 static std::string label;                        // of the launches to come
+static uint64_t tag;
 
 cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes)
 {
@@ -51,7 +52,8 @@ cudaError_t launch_kernel(const kernel_call &k, const void *args, size_t bytes)
     queued q{kernel_name(k.function, k.name), label, std::vector<uint64_t>((bytes + 15) / 16 * 2 + 2),
              {k.arguments, k.arguments + k.count}, {}};
     memcpy(q.args.data(), args, bytes);
-    q.l = {q.name, nullptr, k.function, k.grid, k.block, k.dynamic, k.call, nullptr, bytes, nullptr, k.count, k.checked, k.at};
+    q.l = {q.name, nullptr, tag, k.function, k.grid, k.block, k.dynamic, k.call, nullptr, bytes, nullptr, k.count, k.checked,
+           k.at};
     submit(k.on, [q] {
         launch l = q.l;
         l.label = q.label.c_str();
@@ -156,3 +158,4 @@ const char *cudaGetErrorString(cudaError_t e)
 }  // namespace emulate
 
 void emulate_label(const char *text) { emulate::label = text; }
+void emulate_tag(uint64_t tag) { emulate::tag = tag; }

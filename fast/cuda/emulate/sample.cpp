@@ -23,6 +23,7 @@ struct region {
 };
 
 struct shape {
+    int number;
     std::string kernel, label;
     dim3 grid, block;
     size_t dynamic;
@@ -34,6 +35,7 @@ struct shape {
 static std::deque<shape> shapes;
 static std::map<std::string, shape *> known;
 static shape *current;
+static std::vector<std::pair<int, uint64_t>> launched;           // every launch's shape and tag
 static std::vector<uintptr_t> pointers;          // of the launch, ascending
 static std::map<std::pair<uintptr_t, bool>, region> regions;
 
@@ -68,11 +70,12 @@ std::vector<uint64_t> sample_launch(const launch &l, uint64_t blocks)
 {
     shape *&s = known[key_of(l)];
     std::vector<uint64_t> some;
+    launched.push_back({s ? s->number : static_cast<int>(shapes.size()), l.tag});
     if (s) {
         s->times++;
         return some;
     }
-    shapes.push_back({l.name, l.label, l.grid, l.block, l.dynamic, 1, blocks, 0, {}, {}, 0, 0});
+    shapes.push_back({launched.back().first, l.name, l.label, l.grid, l.block, l.dynamic, 1, blocks, 0, {}, {}, 0, 0});
     current = s = &shapes.back();
     regions.clear();
     uint64_t want = std::min<uint64_t>(blocks, static_cast<uint64_t>(options.sample));
@@ -149,6 +152,14 @@ void sample_block_end(const emulate_counts &did)
 }  // namespace emulate
 
 using namespace emulate;
+
+int emulate_ran(size_t i, uint64_t *tag)
+{
+    if (i >= launched.size())
+        return -1;
+    *tag = launched[i].second;
+    return launched[i].first;
+}
 
 int emulate_shape_of(int i, emulate_shape *out)
 {
