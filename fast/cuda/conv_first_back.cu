@@ -23,21 +23,25 @@ template <bool SWISH> static __device__ __forceinline__ float4 back_read(const f
     return g;
 }
 
-/* 3x3, stride 1, padding 1, three channels of gx (blockIdx.y): a block makes 8 rows of COLUMNS pixels, of one image. A warp
- * makes all of them of its own eight channels of gy (then of the next), and the warps' sums are added in order at the end:
+/* 3x3, stride 1, padding 1, three channels of gx (blockIdx.y): a block makes 8 rows of COLUMNS pixels, of one image, by units:
+ * a unit makes them of eight channels of gy. A warp is UNITS units and takes the next ones when it is done; the units' sums are
+ * added in order at the end. COLUMNS 32: one unit, 16 and 8: two, the latter with two strips of rows:
  *
- *     COLUMNS + 2                  a thread has one column and COLUMNS/4 rows of it (8, 4 or 2), 3 channels: up to 24 sums
- *   +-------------+                shared memory, of each warp its own, so that only the end has a barrier:
+ *     COLUMNS + 2                  a thread has one column and ROWS rows of it, 3 channels: up to 24 sums
+ *   +-------------+                shared memory, of each unit its own, so that only the end has a barrier:
  *   | gy          | 8 + 2            gs[10 rows][COLUMNS + 2][8], its two chunks exchanged in every second four columns: eight
  *   |  +-------+  |                     neighbours' chunks lie in 32 banks
- *   |  | gx    |  |                  ws[3 channels of gx][9 taps][8]: a whole warp reads the same 16 bytes
- *   |  +-------+  |                A chunk and column of taps: 9 reads of ws, kept in registers, and one of gs for each row of
- *   +-------------+                gy, which serves three rows of gx: up to 10 reads for 288 fmaf.
+ *   |  | gx    |  |                  ws[3 channels of gx][9 taps][8], all of a unit read the same 16 bytes, and 24 floats of
+ *   |  +-------+  |                     room, so that what two units copy lies in different banks
+ *   +-------------+                A chunk and column of taps: 9 reads of ws, kept in registers, and one of gs for each row of
+ *                                  gy, which serves three rows of gx: up to 19 reads for 288 fmaf.
  *
  * No pipeline: other warps multiply while one waits. */
+enum { BACK_WARPS = 4, BACK_THREADS = 32 * BACK_WARPS };
 template <int COLUMNS> struct back_tile {
-    enum { ROWS = COLUMNS / 4, WIDE = COLUMNS + 2, PIXELS = 10 * WIDE, WARPS = COLUMNS == 8 ? 8 : 4, THREADS = 32 * WARPS };
-    enum { WEIGHTS = BACK * 9 * 8, ROOM = PIXELS * 8 + WEIGHTS };
+    enum { STRIPS = COLUMNS == 8 ? 2 : 1, ROWS = 8 / STRIPS, WIDE = COLUMNS + 2, PIXELS = 10 * WIDE, WEIGHTS = BACK * 9 * 8 };
+    enum { LANES = COLUMNS * STRIPS, UNITS = 32 / LANES, ROOM = PIXELS * 8 + WEIGHTS + 24, SUMS = BACK * 8 * COLUMNS };
+    static constexpr size_t bytes = BACK_WARPS * UNITS * ROOM * sizeof(float);
 };
 static __device__ __forceinline__ int back_at(int wide, int row, int column, int chunk)
 {
@@ -45,51 +49,52 @@ static __device__ __forceinline__ int back_at(int wide, int row, int column, int
 }
 
 template <int COLUMNS, bool SWISH>
-__global__ void __launch_bounds__(back_tile<COLUMNS>::THREADS, COLUMNS == 8 ? 2 : 4)
+__global__ void __launch_bounds__(BACK_THREADS, 4)
 conv_first_x3(first_back g, const float *y, const float *gy, const float *packed, const float *add, float *gx)
 {
     typedef back_tile<COLUMNS> tile;
-    enum { ROWS = tile::ROWS, WIDE = tile::WIDE, WARPS = tile::WARPS };
-    SHARED(float, room, [WARPS * tile::ROOM]);
+    enum { ROWS = tile::ROWS, WIDE = tile::WIDE, UNITS = tile::UNITS, LANES = tile::LANES, ROOM = tile::ROOM };
+    DYN_SHARED(float, room);
     const int lane = thread_x() % 32, warp = thread_x() / 32, padded = conv_tiles(g.c.co, FAST_LANES) * 16;
     const int n = block_x() / (g.tile_rows * g.tile_columns), at = block_x() % (g.tile_rows * g.tile_columns);
-    const int row0 = at / g.tile_columns * 8, column0 = at % g.tile_columns * COLUMNS;
-    const int channel = block_y() * BACK, strip = lane / COLUMNS * ROWS, column = lane % COLUMNS;
-    float *gs = room + warp * tile::ROOM, *ws = gs + tile::PIXELS * 8, sum[ROWS][BACK] = {};
-    for (int o = warp * 8; o < padded; o += WARPS * 8) {
+    const int row0 = at / g.tile_columns * 8, column0 = at % g.tile_columns * COLUMNS, channel = block_y() * BACK;
+    float *units = room + warp * UNITS * ROOM, *unit = units + lane / LANES * ROOM, sum[ROWS][BACK] = {};
+    for (int o = warp * UNITS * 8; o < padded; o += BACK_WARPS * UNITS * 8) {
         __syncwarp();
 #pragma unroll 4
-        for (int e = lane; e < tile::PIXELS * 2; e += 32) {
-            int row = e / 2 / WIDE, u = row0 - 1 + row, v = column0 - 1 + e / 2 % WIDE;
+        for (int e = lane; e < tile::PIXELS * 2 * UNITS; e += 32) {
+            int p = e / (2 * UNITS), q = e % (2 * UNITS), u = row0 - 1 + p / WIDE, v = column0 - 1 + p % WIDE;
             bool inside = u >= 0 && u < g.c.ho && v >= 0 && v < g.c.wo;
             int64_t pixel = static_cast<int64_t>(n * (padded / 16) + o / 16) * (g.c.ho * g.c.wo) + (u * g.c.wo + v);
-            int64_t from = inside ? pixel * 16 + o % 16 + e % 2 * 4 : 0;
-            float *to = gs + back_at(WIDE, row, e / 2 % WIDE, e % 2);
+            int64_t from = inside ? pixel * 16 + o % 16 + q * 4 : 0;
+            float *to = units + q / 2 * ROOM + back_at(WIDE, p / WIDE, p % WIDE, q % 2);
             if (SWISH)
                 st4(to, inside ? back_read<true>(y + from, gy + from) : make_float4(0, 0, 0, 0));
             else
                 conv_copy(to, gy + from, inside);
         }
-        for (int e = lane; e < tile::WEIGHTS / 4; e += 32) {
-            bool inside = channel + e / 18 < g.c.ci;
-            int64_t from = inside ? static_cast<int64_t>(channel * 9 + e / 2) * padded + o + e % 2 * 4 : 0;
-            conv_copy(ws + e * 4, packed + from, inside);
+        for (int e = lane; e < tile::WEIGHTS / 4 * UNITS; e += 32) {
+            int line = channel * 9 + e / (2 * UNITS), q = e % (2 * UNITS);
+            bool inside = line < g.c.ci * 9;
+            int64_t from = inside ? static_cast<int64_t>(line) * padded + o + q * 4 : 0;
+            conv_copy(units + q / 2 * ROOM + (tile::PIXELS + e / (2 * UNITS)) * 8 + q % 2 * 4, packed + from, inside);
         }
         conv_copied();
         __syncwarp();
 #pragma unroll 1
         for (int part = 0; part < 6; part++) {   /* chunk, column of taps */
             const int chunk = part / 3, b = part % 3;
+            const float *ws = unit + tile::PIXELS * 8 + b * 8 + chunk * 4;
+            const float *gs = unit + back_at(WIDE, lane % LANES / COLUMNS * ROWS, lane % COLUMNS + 2 - b, chunk);
             float4 w[BACK][3];
 #pragma unroll
             for (int i = 0; i < BACK; i++)
 #pragma unroll
                 for (int a = 0; a < 3; a++)
-                    w[i][a] = ld4(ws + (i * 9 + a * 3 + b) * 8 + chunk * 4);
-            const float *from = gs + back_at(WIDE, strip, column + 2 - b, chunk);
+                    w[i][a] = ld4(ws + (i * 9 + a * 3) * 8);
 #pragma unroll
             for (int u = 0; u < ROWS + 2; u++) {
-                float4 f = ld4(from + u * WIDE * 8);
+                float4 f = ld4(gs + u * WIDE * 8);
 #pragma unroll
                 for (int a = 0; a < 3; a++)
 #pragma unroll
@@ -107,14 +112,14 @@ conv_first_x3(first_back g, const float *y, const float *gy, const float *packed
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
         for (int i = 0; i < BACK; i++)
-            gs[(i * ROWS + r) * 32 + lane] = sum[r][i];
+            unit[(i * ROWS + r) * LANES + lane % LANES] = sum[r][i];
     __syncthreads();
-    for (int e = thread_x(); e < BACK * ROWS * 32; e += tile::THREADS) {
-        int i = channel + e / 32 / ROWS, r = row0 + e % 32 / COLUMNS * ROWS + e / 32 % ROWS, c = column0 + e % COLUMNS;
+    for (int e = thread_x(); e < tile::SUMS; e += BACK_THREADS) {
+        int i = channel + e / LANES / ROWS, r = row0 + e % LANES / COLUMNS * ROWS + e / LANES % ROWS, c = column0 + e % COLUMNS;
         float all = room[e];
 #pragma unroll
-        for (int k = 1; k < WARPS; k++)
-            all += room[k * tile::ROOM + e];
+        for (int k = 1; k < BACK_WARPS * UNITS; k++)
+            all += room[k * ROOM + e];
         int64_t to = (static_cast<int64_t>(n) * g.c.ci + i) * (g.c.hi * g.c.wi) + (r * g.c.wi + c);
         if (i < g.c.ci && r < g.c.hi && c < g.c.wi)
             gx[to] = add ? all + add[to] : all;
@@ -166,16 +171,15 @@ conv_first_x(first_back g, const float *y, const float *gy, const float *packed,
 
 using namespace CUDA_SIDE;
 
-template <int COLUMNS>
+template <int COLUMNS, bool SWISH>
 static void back_run(int n, const fast_conv *c, const float *y, const float *gy, const float *packed, const float *add,
                      float *gx)
 {
     first_back g = { *c, {}, {}, n, conv_tiles(c->hi, 8), conv_tiles(c->wi, COLUMNS) };
     dim3 grid((unsigned)n * (unsigned)(g.tile_rows * g.tile_columns), (unsigned)conv_tiles(c->ci, BACK));
-    if (y)
-        LAUNCH((conv_first_x3<COLUMNS, true>), grid, back_tile<COLUMNS>::THREADS, 0, CUDA_(stream), g, y, gy, packed, add, gx);
-    else
-        LAUNCH((conv_first_x3<COLUMNS, false>), grid, back_tile<COLUMNS>::THREADS, 0, CUDA_(stream), g, y, gy, packed, add, gx);
+    const size_t bytes = back_tile<COLUMNS>::bytes;
+    CHECKED(cudaFuncSetAttribute(conv_first_x3<COLUMNS, SWISH>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+    LAUNCH((conv_first_x3<COLUMNS, SWISH>), grid, BACK_THREADS, bytes, CUDA_(stream), g, y, gy, packed, add, gx);
 }
 
 static void back_run_any(int n, const fast_conv *c, const float *y, const float *gy, const float *packed, const float *add,
@@ -192,8 +196,12 @@ static void back_run_any(int n, const fast_conv *c, const float *y, const float 
 void CUDA_(conv_first_bwd_x)(int n, const fast_conv *c, const float *y, const float *gy, const float *packed, const float *add,
                              float *gx)
 {
-    if (c->k == 3 && c->s == 1 && c->p == 1)
-        (c->wi > 16 ? back_run<32> : c->wi > 8 ? back_run<16> : back_run<8>)(n, c, y, gy, packed, add, gx);
-    else
+    if (c->k != 3 || c->s != 1 || c->p != 1)
         back_run_any(n, c, y, gy, packed, add, gx);
+    else if (c->wi > 16)
+        (y ? back_run<32, true> : back_run<32, false>)(n, c, y, gy, packed, add, gx);
+    else if (c->wi > 8)
+        (y ? back_run<16, true> : back_run<16, false>)(n, c, y, gy, packed, add, gx);
+    else
+        (y ? back_run<8, true> : back_run<8, false>)(n, c, y, gy, packed, add, gx);
 }
