@@ -317,7 +317,7 @@ def check(doc):
         if r["slot"] in CONVOLUTIONS and r["kernel"].startswith(MAIN):
             mine = [v for v in doc.launches if v["key"] == r["key"] and v["kernel"] == r["kernel"]]
             declared = sum(v["flops"] + v["tensor"] for v in mine) / len(mine)
-            judge(declared >= 0.97 * useful(r["key"]) / (4 if "conv_bwd_x" == r["slot"] else 1),
+            judge(declared >= 0.97 * useful(r["key"]) / (4 if r["slot"].endswith("bwd_x") else 1),
                   f"{r['kernel']}, {r['shape']}: {declared:.4g} operations, the formula has {useful(r['key']):.4g}")
     unknown = [k for k in doc.kernels if k not in doc.registers]
     judge(not unknown, f"launched, and not among ptxas' kernels: {unknown}")

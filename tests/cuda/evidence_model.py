@@ -18,11 +18,12 @@ DEVICES = {
 # CUDA programming guide, technical specifications per compute capability: of a multiprocessor, warps, blocks, KiB shared.
 ARCHS = {75: (32, 16, 64), 80: (64, 32, 164), 86: (48, 16, 100), 89: (48, 24, 100), 90: (64, 32, 228), 100: (64, 32, 228),
          120: (48, 24, 100)}
-CONVOLUTIONS = ("conv_fwd", "conv_bwd_x", "conv_bwd_w")
+CONVOLUTIONS = ("conv_fwd", "conv_bwd_x", "conv_bwd_w", "conv_swish_fwd", "conv_swish_bwd_x")
 CLASSES = (("convolutions", CONVOLUTIONS),
            ("norm + swish", ("norm_swish_fwd", "norm_swish_bwd", "norm_swish_tan", "norm_swish_bwd2")),
            ("swish alone", ("act_fwd", "act_bwd", "act_bwd2")),
-           ("pools", ("avgpool_fwd", "avgpool_bwd", "maxpool_fwd", "maxpool_bwd", "maxpool_tan", "mean_fwd", "mean_bwd")),
+           ("pools", ("avgpool_fwd", "avgpool_bwd", "avgpool_swish_fwd", "avgpool_swish_bwd", "maxpool_fwd", "maxpool_bwd",
+                      "maxpool_tan", "mean_fwd", "mean_bwd")),
            ("attention", ("attn_fwd", "attn_bwd", "attn_tan", "attn_bwd2")), ("Langevin move", ("langevin",)),
            ("nearest neighbour", ("nearest",)), ("weights", ("weight_std_fwd", "weight_std_bwd", "conv_pack")),
            ("Adam, norms", ("adam", "sum_squares")))
