@@ -81,6 +81,8 @@ static size_t forward_packed(const fast_conv *c)
 size_t CUDA_(conv_packed)(const fast_conv *c)
 {
     conv_map m = conv_backward(1, c);
+    if (conv_dense_can(c))
+        return CUDA_(conv_dense_packed)(c);
     return c->planar ? CUDA_(conv_first_packed)(c) : forward_packed(c) + map_packed(c, &m, c->bwd_x);
 }
 
@@ -95,12 +97,14 @@ static void map_pack(const fast_conv *c, const conv_map *m, fast_conv_algorithm 
 void CUDA_(conv_pack)(fast_ctx *, const fast_conv *c, const float *w, float *packed)
 {
     conv_map forward = conv_forward(1, c), backward = conv_backward(1, c);
-    if (c->planar) {
+    if (c->planar)
         CUDA_(conv_first_pack)(c, w, packed);
-        return;
+    else if (conv_dense_can(c))
+        CUDA_(conv_dense_pack)(c, w, packed);
+    else {
+        map_pack(c, &forward, c->fwd, w, packed);
+        map_pack(c, &backward, c->bwd_x, w, packed + forward_packed(c));
     }
-    map_pack(c, &forward, c->fwd, w, packed);
-    map_pack(c, &backward, c->bwd_x, w, packed + forward_packed(c));
 }
 
 /* ---- the passes ---- */
@@ -120,6 +124,8 @@ void CUDA_(conv_fwd)(fast_ctx *, int n, const fast_conv *c, const float *x, cons
     conv_map m = conv_forward(n, c);
     if (c->planar)
         CUDA_(conv_first_fwd)(n, c, x, packed, bias, add, y, nullptr);
+    else if (conv_dense_can(c))
+        CUDA_(conv_dense_fwd)(n, c, x, packed, bias, add, y);
     else
         map_run(c, &m, c->fwd, x, packed, bias, add, y);
 }
@@ -129,6 +135,8 @@ void CUDA_(conv_bwd_x)(fast_ctx *, int n, const fast_conv *c, const float *gy, c
     conv_map m = conv_backward(n, c);
     if (c->planar)
         CUDA_(conv_first_bwd_x)(n, c, nullptr, gy, packed, add, gx);
+    else if (conv_dense_can(c))
+        CUDA_(conv_dense_bwd_x)(n, c, gy, packed, add, gx);
     else
         map_run(c, &m, c->bwd_x, gy, packed + forward_packed(c), nullptr, add, gx);
 }

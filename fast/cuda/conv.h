@@ -1,7 +1,8 @@
 /* conv.h: what the files of the convolution share. Names as in fast/backend.h.
  *
  * conv.cu: the slots: choose, divide packed weights and dispatch; conv_fp32.cu: any blocked convolution in float;
- * conv_first.cu, conv_first_back.cu: the layer that sees planar images; conv_tensor.cu: TF32 and BF16 (sm_80 and up). */
+ * conv_first.cu, conv_first_back.cu: the layer that sees planar images; conv_tensor.cu: TF32 and BF16 (sm_80 and up);
+ * conv_dense.cu: few channels out of a window that is the whole image. */
 #ifndef FAST_CUDA_CONV_H
 #define FAST_CUDA_CONV_H
 
@@ -171,6 +172,13 @@ size_t CUDA_(conv_first_bwd_w_scratch)(int n, const fast_conv *c);       /* byte
 void CUDA_(conv_first_bwd_w)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *gy, const float *scale,
                              float *gw);
 
+/* Where conv_dense_can. */
+size_t CUDA_(conv_dense_packed)(const fast_conv *c);                     /* floats, for both directions */
+void CUDA_(conv_dense_pack)(const fast_conv *c, const float *w, float *packed);
+void CUDA_(conv_dense_fwd)(int n, const fast_conv *c, const float *x, const float *packed, const float *bias, const float *add,
+                           float *y);
+void CUDA_(conv_dense_bwd_x)(int n, const fast_conv *c, const float *gy, const float *packed, const float *add, float *gx);
+
 /* conv_choose of the tables that may use tensor cores (conv.cu). */
 void CUDA_(conv_choose_tf32)(int n, int winograd, fast_conv *c);
 void CUDA_(conv_choose_bf16)(int n, int winograd, fast_conv *c);
@@ -181,6 +189,10 @@ void CUDA_(conv_choose_bf16)(int n, int winograd, fast_conv *c);
 static inline int conv_tensor_can(const fast_conv *c, fast_conv_algorithm a)
 {
     return (a == FAST_CONV_TF32 || a == FAST_CONV_BF16) && !c->planar && c->ci >= FAST_LANES && c->co >= FAST_LANES;
+}
+static inline int conv_dense_can(const fast_conv *c)
+{
+    return !c->planar && c->co < FAST_LANES && c->p == 0 && c->k == c->hi && c->k == c->wi;
 }
 
 #endif
