@@ -23,20 +23,6 @@ template <bool SWISH> static __device__ __forceinline__ float4 back_read(const f
     return g;
 }
 
-/* 3x3, stride 1, padding 1, three channels of gx (blockIdx.y): a block makes 8 rows of COLUMNS pixels, of one image, by units:
- * a unit makes them of eight channels of gy. A warp is UNITS units and takes the next ones when it is done; the units' sums are
- * added in order at the end. COLUMNS 32: one unit, 16 and 8: two, the latter with two strips of rows:
- *
- *     COLUMNS + 2                  a thread has one column and ROWS rows of it, 3 channels: up to 24 sums
- *   +-------------+                shared memory, of each unit its own, so that only the end has a barrier:
- *   | gy          | 8 + 2            gs[10 rows][COLUMNS + 2][8], its two chunks exchanged in every second four columns: eight
- *   |  +-------+  |                     neighbours' chunks lie in 32 banks
- *   |  | gx    |  |                  ws[3 channels of gx][9 taps][8], all of a unit read the same 16 bytes, and 24 floats of
- *   |  +-------+  |                     room, so that what two units copy lies in different banks
- *   +-------------+                A chunk and column of taps: 9 reads of ws, kept in registers, and one of gs for each row of
- *                                  gy, which serves three rows of gx: up to 19 reads for 288 fmaf.
- *
- * No pipeline: other warps multiply while one waits. */
 enum { BACK_WARPS = 4, BACK_THREADS = 32 * BACK_WARPS };
 template <int COLUMNS> struct back_tile {
     enum { STRIPS = COLUMNS == 8 ? 2 : 1, ROWS = 8 / STRIPS, WIDE = COLUMNS + 2, PIXELS = 10 * WIDE, WEIGHTS = BACK * 9 * 8 };
@@ -48,6 +34,20 @@ static __device__ __forceinline__ int back_at(int wide, int row, int column, int
     return (row * wide + column) * 8 + (chunk ^ (column >> 2 & 1)) * 4;
 }
 
+/* 3x3, stride 1, padding 1, three channels of gx (blockIdx.y): a block makes 8 rows of COLUMNS pixels, of one image, by units:
+ * a unit makes them of eight channels of gy. A warp is UNITS units and takes the next ones when it is done; the units' sums are
+ * added in order at the end. COLUMNS 32: one unit, 16 and 8: two, the latter with two strips of rows:
+ *
+ *     COLUMNS + 2                  a thread has one column and ROWS rows of it, 3 channels: up to 24 sums
+ *   +-------------+                `room` in shared memory, of each unit its own, so that only the end has a barrier:
+ *   | gy          | 8 + 2            gs[10 rows][COLUMNS + 2][8], its two chunks exchanged in every second four columns: eight
+ *   |  +-------+  |                     neighbours' chunks lie in 32 banks
+ *   |  | gx    |  |                  ws[3 channels of gx][9 taps][8], all of a unit read the same 16 bytes, and 24 floats of
+ *   |  +-------+  |                     room, so that what two units copy lies in different banks
+ *   +-------------+                A chunk and column of taps: 9 reads of ws, kept in registers, and one of gs for each row of
+ *                                  gy, which serves three rows of gx: up to 19 reads for 288 fmaf.
+ *
+ * No pipeline: other warps multiply while one waits. */
 template <int COLUMNS, bool SWISH>
 __global__ void __launch_bounds__(BACK_THREADS, 4)
 conv_first_x3(first_back g, const float *y, const float *gy, const float *packed, const float *add, float *gx)
@@ -126,12 +126,12 @@ conv_first_x3(first_back g, const float *y, const float *gy, const float *packed
     }
 }
 
+enum { ANY_THREADS = 128 };
 /* Any window: a thread makes a pixel of gx, three channels (blockIdx.y), from what it finds in caches:
  *
  *     gx (r, c)  <--  gy (u, v) under the taps (a, b) with u s = r + p - a, v s = c + p - b, four channels at a time
  *
  * Neighbours read neighbours of gy, and the same weights. Nothing is shared: few layers want it, on small images. */
-enum { ANY_THREADS = 128 };
 template <bool SWISH>
 __global__ void __launch_bounds__(ANY_THREADS)
 conv_first_x(first_back g, const float *y, const float *gy, const float *packed, const float *add, float *gx)
