@@ -54,6 +54,12 @@ multiprocessors in whole waves. Latency, instruction issue and the special funct
 bound by these roofs. The operations are FLOPS(n) of the sources (an exp, a quotient or a root as written there) and 4096 or
 2048 for each mma.
 
+A chain is one graph, in which each scale of the net is a branch, forward and backward. A launch begins at the earliest 1 us
+after the end of the one before it on its branch; so do a branch's first launch, after what comes before the fork, and what
+follows the join, after the last launch of all branches. One launch runs at a time: of those that are ready the one that has
+been so for longest (of equals, the larger image's). "Between launches" is the time of an iteration in which none runs. A
+device also runs two at once where one leaves multiprocessors idle: that is not assumed.
+
 The counts: of each kind of launch a few blocks were run (first, last, some between) and stand for the others; what is
 distinct is bounded by what lies between the lowest and highest address met. No count depends on pixels. What a launch's
 last block to arrive does alone (nearest_of, square_sum) is left out. In a loop with a load that some lanes pass, lanes
