@@ -12,12 +12,12 @@ struct first_back {
     int n, tile_rows, tile_columns;              /* tiles an image */
 };
 
-/* Four channels of gy; SWISH: times swish'(y), as act_bwd rounds it. */
-template <bool SWISH> static __device__ __forceinline__ float4 back_read(const float *y, const float *gy)
+/* Four channels of gy at `from`; SWISH: times swish'(y), as act_bwd rounds it. */
+template <bool SWISH> static __device__ __forceinline__ float4 back_read(const float *y, const float *gy, int64_t from)
 {
-    float4 g = ld4(gy);
+    float4 g = ld4(gy + from);
     if (SWISH) {
-        float4 v = ld4(y);
+        float4 v = ld4(y + from);
         g = make_float4(g.x * swish_slope(v.x), g.y * swish_slope(v.y), g.z * swish_slope(v.z), g.w * swish_slope(v.w));
     }
     return g;
@@ -69,7 +69,7 @@ conv_first_x3(first_back g, const float *y, const float *gy, const float *packed
             int64_t from = inside ? pixel * 16 + o % 16 + q * 4 : 0;
             float *to = units + q / 2 * ROOM + back_at(WIDE, p / WIDE, p % WIDE, q % 2);
             if (SWISH)
-                st4(to, inside ? back_read<true>(y + from, gy + from) : make_float4(0, 0, 0, 0));
+                st4(to, inside ? back_read<true>(y, gy, from) : make_float4(0, 0, 0, 0));
             else
                 conv_copy(to, gy + from, inside);
         }
@@ -149,7 +149,7 @@ conv_first_x(first_back g, const float *y, const float *gy, const float *packed,
 #pragma unroll 2
         for (int o = 0; o < blocks * 16; o += 4) {
             int64_t from = static_cast<int64_t>(n * blocks + o / 16) * (g.c.ho * g.c.wo) + (u / s * g.c.wo + v / s);
-            float4 f = back_read<SWISH>(y + from * 16 + o % 16, gy + from * 16 + o % 16);
+            float4 f = back_read<SWISH>(y, gy, from * 16 + o % 16);
 #pragma unroll
             for (int i = 0; i < BACK; i++)
                 if (channel + i < g.c.ci) {
