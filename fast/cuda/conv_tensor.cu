@@ -164,6 +164,7 @@ static __global__ void __launch_bounds__(THREADS, UNITS == 4 ? 2 : 5 - UNITS)
 conv_tensor_map(map_shape g, const float *src, const uint32_t *packed, const float *bias, const float *add, float *dst)
 {
     constexpr int UNIT = unit_words<KIND>(), PIXEL = pixel_words<KIND>(), STAGE = PARTS * UNITS * UNIT;
+    constexpr int CHUNKS = UNITS * UNIT / 4;     /* of 16 bytes, of a product's weights */
     DYN_SHARED(uint32_t, words);
     const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, patch = g.tile.patch;
     const int part = thread / 32 % PARTS, down = thread / 32 / PARTS;
@@ -206,7 +207,10 @@ conv_tensor_map(map_shape g, const float *src, const uint32_t *packed, const flo
         int tap = (g.rows.first + g.rows.step * a) * g.m.k + g.columns.first + g.columns.step * b;
         int64_t unit = (static_cast<int64_t>(block) * (g.m.k * g.m.k) + tap) * blocks_out + block_out;
 #pragma unroll
-        for (int id = thread; id < UNITS * UNIT / 4; id += THREADS) {
+        for (int i = 0; i < CHUNKS; i += THREADS) {
+            const int id = thread + i;
+            if (CHUNKS % THREADS && id >= CHUNKS)
+                break;
             bool inside = block_out + id / (UNIT / 4) < blocks_out;
             const uint32_t *from = inside ? packed + unit * UNIT + id * 4 : packed;
             cp_async<16>(weights + slot * UNITS * UNIT + id * 4, from, inside ? 16 : 0);

@@ -37,7 +37,7 @@ static std::vector<float> some(size_t count, unsigned seed)
 }
 static size_t at(int channels, int pixels, int n, int c, int pixel)
 {
-    return ((static_cast<size_t>(n) * fast_blocks(channels) + c / 16) * pixels + pixel) * 16 + c % 16;
+    return static_cast<size_t>(((n * fast_blocks(channels) + c / 16) * pixels + pixel) * 16 + c % 16);
 }
 static std::vector<float> image(int n, int channels, int pixels, unsigned seed)
 {
