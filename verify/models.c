@@ -1,7 +1,6 @@
 /* models.c: the small models of models.h. */
 #include "models.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "common/rng.h"
@@ -54,33 +53,3 @@ icd_status verify_model_make(int i, verify_model *m, icd_err *err)
 }
 
 void verify_model_free(verify_model *m) { icd_arena_release(&m->arena); }
-
-double verify_distance(const double *a, const double *b, size_t n)
-{
-    double most = 0, scale = 0;
-    for (size_t i = 0; i < n; i++) {
-        double e = fabs(a[i] - b[i]);
-        if (!(e <= most) && !(most != most))
-            most = e;
-        if (fabs(b[i]) > scale)
-            scale = fabs(b[i]);
-    }
-    return scale > 0 ? most / scale : (double)INFINITY;
-}
-
-void verify_round(double unit, size_t n, const double *values, double *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        int exponent;
-        double fraction = frexp(values[i], &exponent);
-        out[i] = ldexp(rint(fraction / unit) * unit, exponent);
-    }
-}
-
-double verify_yardstick(const fast_backend *table, icd_case usual, double yard, icd_case *why)
-{
-    double floor = icd_cases[FLOOR_CASE].bound, rounded = table->unit * 0x1p24 * icd_cases[PRECISION_CASE].bound;
-    double error = yard > floor ? yard : floor;
-    *why = rounded <= icd_cases[usual].bound ? usual : rounded * error < icd_cases[HALF_CASE].bound ? PRECISION_CASE : HALF_CASE;
-    return *why == usual ? icd_cases[usual].bound * error : *why == PRECISION_CASE ? rounded * error : icd_cases[HALF_CASE].bound;
-}

@@ -1,6 +1,6 @@
 /* verify_engine.c: the engine over a kernel table through the contract of common/engine.h, against ref64: every number that a
- * chain, its losses and an update give. What ref's own float makes of the same numbers is the yardstick of the bounds.
- * One thread or three, a chain that knows its losses or not: the bits must be the same. */
+ * chain, its losses and an update give; bounds: judge.h. One thread or three, a chain that knows its losses or not: the bits
+ * must be the same. */
 #include "verify.h"
 
 #include <math.h>
@@ -8,15 +8,16 @@
 
 #include "common/rng.h"
 #include "fast/engine_fast.h"
+#include "judge.h"
 #include "models.h"
 #include "ref/engine_ref.h"
 #include "rows.h"
 
-/* JUDGED (parts as large as the engine likes) and TWOS (two images, so that the last part of five has one) by REF64, with REF
- * as yardstick; where the table rounds convolutions' factors, REF has rounded parameters. The others must have the bits of
- * TWOS: two threads, three, and a chain with `ahead`. */
+/* JUDGED (parts as large as the engine likes) and TWOS (two images, so that the last part of five has one) by REF64, REF and
+ * what rounding factors does, PLAIN to ROUNDED. The others must have the bits of TWOS: two threads, three, and a chain with
+ * `ahead`. */
 enum { N = 5, NEIGHBOURS = 7, K = 3 };
-enum { JUDGED, REF64, REF, TWOS, THREADS2, THREADS3, ENGINES, AHEAD = ENGINES, OUTCOMES };
+enum { JUDGED, REF64, REF, TWOS, THREADS2, THREADS3, ENGINES, AHEAD = ENGINES, PLAIN, ROUNDED, OUTCOMES };
 
 /* What an iteration gave: vectors of which `count` says the length, in the order of `quantities`. */
 enum { STATES, R, E_POSITIVE, E_NEGATIVE, DISTANCE, LOSSES, NORMS, CD, KL, OPT, ENT, THETA, EMA, ADAM_M, ADAM_V,
@@ -35,9 +36,11 @@ typedef struct {
     verify_model m;
     size_t nd, p, count[QUANTITIES];
     float *x0, *positives, *neighbours, *image;
-    double *normals, *ema, *zeros, *rounded;
+    double *normals, *ema, *zeros;
     int32_t labels[2][N];                    /* of x0, of the positives */
     icd_engine *engine[ENGINES];
+    verify_factors factors;
+    double moved[QUANTITIES];                /* what rounding factors did at most in this setting, as a share; 0: nothing */
     outcome out[OUTCOMES];
     verify_row row[QUANTITIES], bits[3];
 } bench;
@@ -54,19 +57,10 @@ static int given(const setting *s, int q)
     return q == OPT || q == ENT ? s->losses.apart : 1;
 }
 
-/* Parameters, as the engine is to have them. */
-static icd_status give(bench *b, icd_engine *e, icd_vector v, const double *theta, icd_err *err)
-{
-    if (e != b->engine[REF] || b->table->unit <= 0)
-        return e->import(e, v, theta, err);
-    verify_round(b->table->unit, b->p, theta, b->rounded);
-    return e->import(e, v, b->rounded, err);
-}
-
 static icd_status before(bench *b, icd_engine *e, icd_err *err)
 {
-    ICD_TRY(give(b, e, ICD_PARAMETERS, b->m.theta, err));
-    ICD_TRY(give(b, e, ICD_EMA, b->ema, err));
+    ICD_TRY(e->import(e, ICD_PARAMETERS, b->m.theta, err));
+    ICD_TRY(e->import(e, ICD_EMA, b->ema, err));
     ICD_TRY(e->import(e, ICD_ADAM_M, b->zeros, err));
     return e->import(e, ICD_ADAM_V, b->zeros, err);
 }
@@ -122,9 +116,8 @@ static icd_status gradients(bench *b, icd_engine *e, int ahead, const setting *s
     return ICD_OK;
 }
 
-static icd_status run(bench *b, int engine, int ahead, const setting *s, outcome *o, icd_err *err)
+static icd_status run(bench *b, icd_engine *e, int ahead, const setting *s, outcome *o, icd_err *err)
 {
-    icd_engine *e = b->engine[engine];
     for (int q = 0; q < QUANTITIES; q++)
         memset(o->of[q], 0, b->count[q] * sizeof(double));
     ICD_TRY(before(b, e, err));
@@ -142,6 +135,23 @@ static icd_status run(bench *b, int engine, int ahead, const setting *s, outcome
 
 /* ---- judging ---- */
 
+/* What rounding factors does to each quantity. */
+static icd_status round_factors(bench *b, const setting *s, icd_err *err)
+{
+    const outcome *plain = &b->out[PLAIN], *rounded = &b->out[ROUNDED];
+    if (b->factors.plain)
+        ICD_TRY(run(b, b->factors.plain, 0, s, &b->out[PLAIN], err));
+    for (int q = 0; q < QUANTITIES; q++)
+        b->moved[q] = 0;
+    for (int i = 0; i < VERIFY_ROUNDINGS && b->factors.plain; i++) {
+        verify_factors_round(i);
+        ICD_TRY(run(b, b->factors.rounded, 0, s, &b->out[ROUNDED], err));
+        for (int q = 0; q < QUANTITIES; q++)
+            b->moved[q] = fmax(b->moved[q], verify_distance(rounded->of[q], plain->of[q], b->count[q]));
+    }
+    return ICD_OK;
+}
+
 static int zeros(const double *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -150,7 +160,7 @@ static int zeros(const double *x, size_t n)
     return 1;
 }
 
-/* One outcome against ref64's by the yardstick of ref's own; zeros must be zeros, and indices the same. */
+/* One outcome against ref64's; zeros must be zeros, and indices the same. */
 static void judge(bench *b, const setting *s, const outcome *got, int with_parts)
 {
     const outcome *want = &b->out[REF64], *own = &b->out[REF];
@@ -170,17 +180,8 @@ static void judge(bench *b, const setting *s, const outcome *got, int with_parts
                 wrong += !(got->of[q][i] == want->of[q][i]);
             row_note(&b->row[q], EXACT_CASE, wrong, icd_cases[EXACT_CASE].bound, where);
         } else {
-            icd_case why = YARDSTICK_CASE;
-            double yard = verify_distance(own->of[q], want->of[q], n), bound, half = icd_cases[HALF_CASE].bound;
-            if (b->table->unit <= 0) {
-                bound = verify_yardstick(b->table, why, yard, &why);
-            } else {
-                bound = icd_cases[why = ROUNDED_STEP_CASE].bound * fmax(yard, b->table->unit);
-                if (bound > half)
-                    bound = icd_cases[why = HALF_CASE].bound;
-                if (yard >= half / 2)    /* rounding the parameters alone changes all of it */
-                    continue;
-            }
+            icd_case why;
+            double bound = verify_bound(YARDSTICK_CASE, verify_distance(own->of[q], want->of[q], n), b->moved[q], &why);
             row_note(&b->row[q], why, verify_distance(got->of[q], want->of[q], n), bound, where);
         }
     }
@@ -231,13 +232,14 @@ static icd_status all_settings(bench *b, double step, icd_err *err)
         for (size_t j = 0; j < b->p; j++)        /* another EMA each time */
             b->ema[j] = (double)(float)(b->m.theta[j] * (0.9 + 0.02 * i));
         for (int e = 0; e < TWOS; e++)
-            ICD_TRY(run(b, e, 0, s, &b->out[e], err));
+            ICD_TRY(run(b, b->engine[e], 0, s, &b->out[e], err));
+        ICD_TRY(round_factors(b, s, err));
         judge(b, s, &b->out[JUDGED], 0);
         if (!s->bits || (i > 1 && b->nd > 4000))
             continue;
         for (int e = TWOS; e < ENGINES; e++)
-            ICD_TRY(run(b, e, 0, s, &b->out[e], err));
-        ICD_TRY(run(b, THREADS2, 1, s, &b->out[AHEAD], err));
+            ICD_TRY(run(b, b->engine[e], 0, s, &b->out[e], err));
+        ICD_TRY(run(b, b->engine[THREADS2], 1, s, &b->out[AHEAD], err));
         judge(b, s, &b->out[TWOS], 1);
         same(b, 0, s, &b->out[TWOS], &b->out[THREADS2]);
         same(b, 1, s, &b->out[TWOS], &b->out[THREADS3]);
@@ -266,7 +268,6 @@ static icd_status prepare(bench *b)
     whole &= (b->neighbours = icd_arena_alloc(arena, NEIGHBOURS * d, sizeof(float))) != NULL;
     whole &= (b->normals = icd_arena_alloc(arena, K * nd, sizeof(double))) != NULL;
     whole &= (b->ema = icd_arena_alloc(arena, p, sizeof(double))) != NULL;
-    whole &= (b->rounded = icd_arena_alloc(arena, p, sizeof(double))) != NULL;
     whole &= (b->zeros = icd_arena_alloc(arena, p, sizeof(double))) != NULL;
     if (!whole)
         return ICD_ENOMEM;
@@ -317,6 +318,7 @@ static icd_status open_engines(bench *b, icd_err *err)
     ICD_TRY(fast_engine_open(&b->engine[JUDGED], b->table->name, b->table, &b->m.arch, &o, err));
     ICD_TRY(icd_engine_ref64_open(&b->engine[REF64], &b->m.arch, &o, err));
     ICD_TRY(icd_engine_ref_open(&b->engine[REF], &b->m.arch, &o, err));
+    ICD_TRY(verify_factors_open(&b->factors, b->table, &b->m.arch, err));
     for (int i = TWOS; i < ENGINES; i++)
         ICD_TRY(open_twos(b, i, i - TWOS + 1, err));
     return ICD_OK;
@@ -343,8 +345,7 @@ static icd_status one_model(bench *b, icd_err *err)
     ICD_TRY(step_size(b, &step, err));
     ICD_TRY(all_settings(b, step, err));
     for (int q = 0; q < QUANTITIES; q++)
-        if (b->row[q].cases || b->table->unit <= 0)
-            row_end(&b->row[q], &b->listener, b->table->name, "ref64");
+        row_end(&b->row[q], &b->listener, b->table->name, "ref64");
     for (int i = 0; i < 3; i++)
         row_end(&b->bits[i], &b->listener, b->table->name, "one thread, chain, then gradients");
     return ICD_OK;
@@ -365,6 +366,7 @@ icd_status icd_verify_engine(const fast_backend *table, const char *only, const 
         for (int e = 0; e < ENGINES; e++)
             if (b.engine[e])
                 b.engine[e]->close(b.engine[e]);
+        verify_factors_close(&b.factors);
         verify_model_free(&b.m);
     }
     return s;

@@ -8,9 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "cases.h"
 #include "common/rng.h"
 #include "fast/engine_fast.h"
+#include "judge.h"
 #include "models.h"
 #include "routes.h"
 
@@ -32,10 +32,12 @@ typedef struct {
     double *normals;
     double *theta, *x, *v, *u;              /* (p) (nd) (nd) (p): a point and directions */
     double *gx, *hx, *g1, *g2, *g3, *states;
+    double *grad, *plain[2];                /* (p): grad L_KL of an engine; of plain's, what it and each route differ by */
     int32_t labels[N];
     icd_listener listener;
     const fast_backend *table;              /* NULL: ref/ alone */
     icd_engine *engine;                     /* of that table */
+    verify_factors factors;
 } bench;
 
 static void tell(const bench *b, icd_case which, const char *what, const char *route_a, const char *route_b, double error)
@@ -169,55 +171,82 @@ static icd_status differences(bench *b, const icd_chain *c, const icd_losses *l,
     return ICD_OK;
 }
 
-/* The error of ref's float where parameters are rounded to `unit` first: what a table that rounds convolutions' factors must be
- * allowed, kinks included. */
-static icd_status rounded_error(bench *b, const icd_chain *c, const icd_losses *l, const double *from, double unit, double *error)
-{
-    routes_model rounded = b->m;
-    rounded.theta = b->g3;
-    verify_round(unit, b->p, b->theta, b->g3);
-    ICD_TRY(routes_kl_f32(&rounded, c, l, from, b->g2));
-    *error = verify_distance(b->g2, b->g1, b->p);
-    return ICD_OK;
-}
-
-/* What the kernel table's engine makes of a chain of its own, against the other routes along that same chain, so that a pixel
- * or an activation at a kink is on the same side in each. Reverse over reverse walks the steps again itself, and may part from
- * the chain at a kink: it judges the last step only (complex step and it are compared in double). The yardstick is the error
- * of ref's float from the same state. */
-static icd_status forward_over_reverse(bench *b, const icd_chain *c, const icd_losses *l, const char *name, icd_err *err)
+/* grad L_KL by an engine over a kernel table along a chain of its own, whose states are left. */
+static icd_status own_chain(bench *b, icd_engine *e, const icd_chain *c, const icd_losses *l, double *grad, icd_err *err)
 {
     icd_chain_stats chain;
     icd_loss_stats losses;
-    const double *from = b->states + (size_t)(K - l->backprop_steps) * b->nd;
-    ICD_TRY(b->engine->chain(b->engine, c, b->ends, &chain, err));
+    ICD_TRY(e->import(e, ICD_PARAMETERS, b->theta, err));
+    ICD_TRY(e->chain(e, c, b->ends, &chain, err));
     for (int k = 0; k <= K; k++)
-        ICD_TRY(b->engine->trajectory(b->engine, k, b->states + (size_t)k * b->nd, err));
-    ICD_TRY(b->engine->gradients(b->engine, l, &losses, err));
-    ICD_TRY(routes_kl_f64(&b->m, c, l, from, b->g1));
-    ICD_TRY(routes_kl_f32(&b->m, c, l, from, b->g2));
-    double own = verify_distance(b->g2, b->g1, b->p), floor = icd_cases[FLOOR_CASE].bound;
-    icd_case why = b->table->unit > 0 ? ROUNDED_THETA_CASE : YARDSTICK_CASE;
-    if (b->table->unit > 0)
-        ICD_TRY(rounded_error(b, c, l, from, b->table->unit, &own));
-    double bound = icd_cases[why].bound * (own > floor ? own : floor);
-    if (bound > icd_cases[HALF_CASE].bound)
-        bound = icd_cases[why = HALF_CASE].bound;
-    ICD_TRY(b->engine->export(b->engine, ICD_GRAD_KL, b->g2, err));
-    icd_comparison row = { b->name, name, "forward over reverse", "reverse over reverse", verify_distance(b->g2, b->g1, b->p),
-                           bound, icd_cases[why].reason, "" };
-    if (l->backprop_steps == 1)
+        ICD_TRY(e->trajectory(e, k, b->states + (size_t)k * b->nd, err));
+    ICD_TRY(e->gradients(e, l, &losses, err));
+    return e->export(e, ICD_GRAD_KL, grad, err);
+}
+
+/* The same along these states by other routes. Reverse over reverse walks the steps again itself, and may part from the chain
+ * at a kink: it judges the last step only (complex step and it are compared in double). */
+enum { REVERSE, CSTEP, ROUTES };
+
+static int first_route(const icd_losses *l) { return l->backprop_steps == 1 ? REVERSE : CSTEP; }
+
+static const double *from_state(const bench *b, const icd_losses *l)
+{
+    return b->states + (size_t)(K - l->backprop_steps) * b->nd;
+}
+
+static icd_status by_route(bench *b, int route, const icd_chain *c, const icd_losses *l, double *out)
+{
+    return route == CSTEP ? recursion(b, c, l, out) : routes_kl_f64(&b->m, c, l, from_state(b, l), out);
+}
+
+/* How far rounding factors moves what own_chain and a route differ by. */
+static icd_status round_factors(bench *b, const icd_chain *c, const icd_losses *l, double moved[ROUTES], icd_err *err)
+{
+    moved[REVERSE] = moved[CSTEP] = 0;
+    for (int i = -1; i < VERIFY_ROUNDINGS && b->factors.plain; i++) {
+        verify_factors_round(i < 0 ? 0 : i);
+        ICD_TRY(own_chain(b, i < 0 ? b->factors.plain : b->factors.rounded, c, l, b->grad, err));
+        for (int r = first_route(l); r < ROUTES; r++) {
+            ICD_TRY(by_route(b, r, c, l, b->g1));
+            for (size_t j = 0; j < b->p && i < 0; j++)
+                b->plain[r][j] = b->grad[j] - b->g1[j];
+            for (size_t j = 0; j < b->p && i >= 0; j++)
+                b->g2[j] = b->grad[j] - b->plain[r][j];
+            if (i >= 0)
+                moved[r] = fmax(moved[r], verify_distance(b->g2, b->g1, b->p));
+        }
+    }
+    return ICD_OK;
+}
+
+/* What the judged table's engine makes of its chain, against the other routes along it, so that a pixel or an activation at a
+ * kink is on the same side in each. Ref's float begins at the same state. */
+static icd_status forward_over_reverse(bench *b, const icd_chain *c, const icd_losses *l, const char *name, icd_err *err)
+{
+    static const char *const routes[ROUTES] = { "reverse over reverse", "complex step" };
+    double moved[ROUTES];
+    icd_case why;
+    icd_comparison row = { .model = b->name, .what = name, .route_a = "forward over reverse", .where = "" };
+    ICD_TRY(round_factors(b, c, l, moved, err));
+    ICD_TRY(own_chain(b, b->engine, c, l, b->grad, err));
+    ICD_TRY(by_route(b, REVERSE, c, l, b->g1));
+    ICD_TRY(routes_kl_f32(&b->m, c, l, from_state(b, l), b->g2));
+    double own = verify_distance(b->g2, b->g1, b->p);
+    for (int r = first_route(l); r < ROUTES; r++) {
+        ICD_TRY(by_route(b, r, c, l, b->g1));
+        row.route_b = routes[r];
+        row.error = verify_distance(b->grad, b->g1, b->p);
+        row.bound = verify_bound(YARDSTICK_CASE, own, moved[r], &why);
+        row.reason = icd_cases[why].reason;
         b->listener.tell(b->listener.context, &row);
-    ICD_TRY(recursion(b, c, l, b->g1));
-    row.route_b = "complex step";
-    row.error = verify_distance(b->g2, b->g1, b->p);
-    b->listener.tell(b->listener.context, &row);
+    }
     if (l->backprop_steps > 1)
         return ICD_OK;
     ICD_TRY(differences(b, c, l, b->g1));
     row.route_b = "central differences";
-    row.error = verify_distance(b->g2, b->g1, b->p);
-    row.bound = bound > icd_cases[DIFFERENCES_CASE].bound ? bound : icd_cases[DIFFERENCES_CASE].bound;
+    row.error = verify_distance(b->grad, b->g1, b->p);
+    row.bound = fmax(row.bound, icd_cases[DIFFERENCES_CASE].bound);
     b->listener.tell(b->listener.context, &row);
     return ICD_OK;
 }
@@ -286,10 +315,11 @@ static icd_status prepare(bench *b, verify_model *m)
     b->d = (size_t)arch->c * (size_t)arch->h * (size_t)arch->w;
     b->nd = N * b->d;
     b->p = arch->n_values;
-    double **doubles[] = { &b->u, &b->g1, &b->g2, &b->g3, &b->x, &b->v, &b->gx, &b->hx, &b->states, &b->normals };
+    double **doubles[] = { &b->u, &b->g1, &b->g2, &b->g3, &b->grad, &b->plain[0], &b->plain[1],
+                           &b->x, &b->v, &b->gx, &b->hx, &b->states, &b->normals };
     float **floats[] = { &b->x0, &b->ends, &b->neighbours };
-    for (int i = 0; i < 10; i++)
-        if (!(*doubles[i] = icd_arena_alloc(&m->arena, i < 4 ? b->p : i < 8 ? b->nd : (K + 1) * b->nd, sizeof(double))))
+    for (int i = 0; i < 13; i++)
+        if (!(*doubles[i] = icd_arena_alloc(&m->arena, i < 7 ? b->p : i < 11 ? b->nd : (K + 1) * b->nd, sizeof(double))))
             return ICD_ENOMEM;
     for (int i = 0; i < 3; i++)
         if (!(*floats[i] = icd_arena_alloc(&m->arena, i < 2 ? b->nd : NEIGHBOURS * b->d, sizeof(float))))
@@ -302,7 +332,7 @@ static icd_status open_engine(bench *b, icd_err *err)
 {
     icd_engine_options o = { .threads = 1, .memory = SIZE_MAX, .winograd = 4 };
     ICD_TRY(fast_engine_open(&b->engine, b->table->name, b->table, b->m.arch, &o, err));
-    return b->engine->import(b->engine, ICD_PARAMETERS, b->theta, err);
+    return verify_factors_open(&b->factors, b->table, b->m.arch, err);
 }
 
 icd_status icd_verify_ref(const fast_backend *table, int floats, const char *only, const icd_listener *l, icd_err *err)
@@ -324,6 +354,7 @@ icd_status icd_verify_ref(const fast_backend *table, int floats, const char *onl
             icd_fail(err, s, "out of memory for the model %s", m.name);
         if (b.engine)
             b.engine->close(b.engine);
+        verify_factors_close(&b.factors);
         verify_model_free(&m);
     }
     return s;

@@ -1,5 +1,5 @@
 /* verify_training.c: iterations of Algorithm 1 on drawn digits by the engine over a kernel table, against ref64, noise for
- * noise; ref's own float is the yardstick, since a chain of chains multiplies what rounding starts.            [ICD:alg1] */
+ * noise; bounds: judge.h, since a chain of chains multiplies what rounding starts.                             [ICD:alg1] */
 #include "verify.h"
 
 #include <math.h>
@@ -8,11 +8,11 @@
 #include "common/algorithm1.h"
 #include "common/dataset.h"
 #include "fast/engine_fast.h"
-#include "models.h"
+#include "judge.h"
 #include "ref/engine_ref.h"
 #include "rows.h"
 
-enum { ITERATIONS = 20, ENGINES = 3 };       /* judged, ref64, ref */
+enum { ITERATIONS = 20, JUDGED = 0, REF64, REF, PLAIN, ROUNDED, OUTCOMES };
 
 /* With 16 channels and more the convolutions of a table with tensor cores run on them. */
 static const struct { const char *name; int iterations, tensor; const char *text; } runs[] = {
@@ -41,6 +41,11 @@ static const struct { const char *name; int iterations, tensor; const char *text
 };
 enum { RUNS = sizeof runs / sizeof runs[0] };
 
+/* Of each iteration; then what the updates changed: theta - start. */
+enum { D, KL, R, THETA, EMA, QUANTITIES };
+static const char *const quantities[QUANTITIES] = { "d_t", "L_opt + L_ent", "r_t", "change of the parameters",
+                                                    "change of the EMA" };
+
 typedef struct {
     icd_arena arena;
     icd_config config;
@@ -48,8 +53,10 @@ typedef struct {
     icd_images data;
     int iterations;
     fast_backend table;                                  /* the judged one, its convolutions counted */
-    double *start, *theta[ENGINES], *ema[ENGINES];       /* (p) each */
-    double d[ENGINES][ITERATIONS], kl[ENGINES][ITERATIONS], r[ENGINES][ITERATIONS];
+    verify_factors factors;
+    double *start, *zeros;                               /* (p) each */
+    struct { double *of[QUANTITIES]; } out[OUTCOMES];
+    double moved[QUANTITIES];                            /* by rounding factors; 0: none are */
 } bench;
 
 /* ---- convolutions that round their factors, by pass ---- */
@@ -91,29 +98,60 @@ static const fast_backend *judged(bench *b, const fast_backend *table)
 
 /* ---- a run ---- */
 
-static icd_status open_engine(bench *b, int which, const fast_backend *table, icd_engine **e, icd_err *err)
-{
-    icd_engine_options o = { .threads = which == 0 ? 2 : 1, .memory = SIZE_MAX, .winograd = 4 };
-    if (which == 0)
-        return fast_engine_open(e, table->name, judged(b, table), &b->arch, &o, err);
-    return (which == 1 ? icd_engine_ref64_open : icd_engine_ref_open)(e, &b->arch, &o, err);
-}
+static size_t count_of(const bench *b, int q) { return q < THETA ? (size_t)b->iterations : b->arch.n_values; }
 
 static icd_status train(bench *b, int which, icd_engine *e, icd_err *err)
 {
     icd_training t;
     icd_iteration_stats s;
+    double *const *of = b->out[which].of;
     ICD_TRY(e->import(e, ICD_PARAMETERS, b->start, err));
     ICD_TRY(e->import(e, ICD_EMA, b->start, err));
+    ICD_TRY(e->import(e, ICD_ADAM_M, b->zeros, err));
+    ICD_TRY(e->import(e, ICD_ADAM_V, b->zeros, err));
     ICD_TRY(icd_training_init(&t, &b->arena, &b->config, &b->arch, e, &b->data, err));
     for (int i = 0; i < b->iterations; i++) {
         ICD_TRY(icd_algorithm1_turn(&t, &s, err));
-        b->d[which][i] = s.loss.energy_positive - s.loss.energy_negative;
-        b->kl[which][i] = s.loss.loss_opt + s.loss.loss_ent;
-        b->r[which][i] = s.chain.langevin_gradient;
+        of[D][i] = s.loss.energy_positive - s.loss.energy_negative;
+        of[KL][i] = s.loss.loss_opt + s.loss.loss_ent;
+        of[R][i] = s.chain.langevin_gradient;
     }
-    ICD_TRY(e->export(e, ICD_PARAMETERS, b->theta[which], err));
-    return e->export(e, ICD_EMA, b->ema[which], err);
+    ICD_TRY(e->export(e, ICD_PARAMETERS, of[THETA], err));
+    ICD_TRY(e->export(e, ICD_EMA, of[EMA], err));
+    for (size_t i = 0; i < b->arch.n_values; i++) {
+        of[THETA][i] -= b->start[i];
+        of[EMA][i] -= b->start[i];
+    }
+    return ICD_OK;
+}
+
+/* One of the three. */
+static icd_status open_and_train(bench *b, int which, const fast_backend *table, icd_err *err)
+{
+    icd_engine_options o = { .threads = which == JUDGED ? 2 : 1, .memory = SIZE_MAX, .winograd = 4 };
+    icd_engine *e = NULL;
+    icd_status s = which == REF64 ? icd_engine_ref64_open(&e, &b->arch, &o, err)
+                 : which == REF ? icd_engine_ref_open(&e, &b->arch, &o, err)
+                 : fast_engine_open(&e, table->name, judged(b, table), &b->arch, &o, err);
+    if (s == ICD_OK)
+        s = train(b, which, e, err);
+    if (e)
+        e->close(e);
+    return s;
+}
+
+/* What rounding factors does to each quantity. */
+static icd_status round_factors(bench *b, icd_err *err)
+{
+    if (b->factors.plain)
+        ICD_TRY(train(b, PLAIN, b->factors.plain, err));
+    for (int i = 0; i < VERIFY_ROUNDINGS && b->factors.plain; i++) {
+        verify_factors_round(i);
+        ICD_TRY(train(b, ROUNDED, b->factors.rounded, err));
+        for (int q = 0; q < QUANTITIES; q++)
+            b->moved[q] = fmax(b->moved[q], verify_distance(b->out[ROUNDED].of[q], b->out[PLAIN].of[q], count_of(b, q)));
+    }
+    return ICD_OK;
 }
 
 static icd_status prepare(bench *b, int run, icd_err *err)
@@ -130,10 +168,14 @@ static icd_status prepare(bench *b, int run, icd_err *err)
     ICD_TRY(icd_arch_parse(&b->arena, b->config.arch, &b->config.model, b->data.c, b->data.h, b->data.w, &b->arch, err));
     size_t p = b->arch.n_values;
     float *start = icd_arena_alloc(&b->arena, p, sizeof *start);
-    double **vectors[] = { &b->start, &b->theta[0], &b->theta[1], &b->theta[2], &b->ema[0], &b->ema[1], &b->ema[2] };
-    for (int i = 0; i < 7; i++)
-        if (!(*vectors[i] = icd_arena_alloc(&b->arena, p, sizeof(double))) || !start)
-            return icd_fail(err, ICD_ENOMEM, "out of memory for %s", runs[run].name);
+    int whole = start && (b->start = icd_arena_alloc(&b->arena, p, sizeof(double)));
+    whole = whole && (b->zeros = icd_arena_alloc(&b->arena, p, sizeof(double)));
+    for (int i = 0; i < OUTCOMES * QUANTITIES && whole; i++) {
+        double **vector = &b->out[i / QUANTITIES].of[i % QUANTITIES];
+        whole = (*vector = icd_arena_alloc(&b->arena, count_of(b, i % QUANTITIES), sizeof(double))) != NULL;
+    }
+    if (!whole)
+        return icd_fail(err, ICD_ENOMEM, "out of memory for %s", runs[run].name);
     for (int i = 0; i < b->arch.n_params; i++)
         icd_param_init(&b->arch, i, 1, start + b->arch.param[i].offset);
     for (size_t i = 0; i < p; i++)
@@ -141,44 +183,23 @@ static icd_status prepare(bench *b, int run, icd_err *err)
     return ICD_OK;
 }
 
-static void judge(const icd_listener *l, const fast_backend *table, const char *name, const char *what, size_t n,
-                  const double *got, const double *want, const double *own)
-{
-    verify_row r = row_begin(name, "%s", what);
-    icd_case why;
-    double bound = verify_yardstick(table, TRAINING_CASE, verify_distance(own, want, n), &why);
-    row_note(&r, why, verify_distance(got, want, n), bound, "");
-    row_end(&r, l, table->name, "ref64");
-}
-
-/* What the updates changed: theta - start. */
-static void change(const bench *b, double *theta)
-{
-    for (size_t i = 0; i < b->arch.n_values; i++)
-        theta[i] -= b->start[i];
-}
-
 static icd_status one_run(bench *b, int run, const fast_backend *table, const icd_listener *l, icd_err *err)
 {
     const char *name = runs[run].name;
     ICD_TRY(prepare(b, run, err));
-    for (int which = 0; which < ENGINES; which++) {
-        icd_engine *e = NULL;
-        icd_status s = open_engine(b, which, table, &e, err);
-        if (s == ICD_OK)
-            s = train(b, which, e, err);
-        if (e)
-            e->close(e);
-        ICD_TRY(s);
-        change(b, b->theta[which]);
-        change(b, b->ema[which]);
+    for (int which = JUDGED; which <= REF; which++)
+        ICD_TRY(open_and_train(b, which, table, err));
+    ICD_TRY(verify_factors_open(&b->factors, table, &b->arch, err));
+    ICD_TRY(round_factors(b, err));
+    for (int q = 0; q < QUANTITIES; q++) {
+        verify_row r = row_begin(name, "%s", quantities[q]);
+        size_t n = count_of(b, q);
+        const double *want = b->out[REF64].of[q];
+        icd_case why;
+        double bound = verify_bound(TRAINING_CASE, verify_distance(b->out[REF].of[q], want, n), b->moved[q], &why);
+        row_note(&r, why, verify_distance(b->out[JUDGED].of[q], want, n), bound, "");
+        row_end(&r, l, table->name, "ref64");
     }
-    size_t n = (size_t)b->iterations, p = b->arch.n_values;
-    judge(l, table, name, "d_t", n, b->d[0], b->d[1], b->d[2]);
-    judge(l, table, name, "L_opt + L_ent", n, b->kl[0], b->kl[1], b->kl[2]);
-    judge(l, table, name, "r_t", n, b->r[0], b->r[1], b->r[2]);
-    judge(l, table, name, "change of the parameters", p, b->theta[0], b->theta[1], b->theta[2]);
-    judge(l, table, name, "change of the EMA", p, b->ema[0], b->ema[1], b->ema[2]);
     if (table->unit > 0 && runs[run].tensor) {
         verify_row r = row_begin(name, "passes of a convolution that rounded none");
         row_note(&r, EXACT_CASE, !rounded[0] + !rounded[1] + !rounded[2], icd_cases[EXACT_CASE].bound, "");
@@ -197,6 +218,7 @@ icd_status icd_verify_training(const fast_backend *table, const char *only, cons
         if (!b)
             return icd_fail(err, ICD_ENOMEM, "out of memory for %s", runs[i].name);
         s = one_run(b, i, table, l, err);
+        verify_factors_close(&b->factors);
         icd_arena_release(&b->arena);
         icd_free(b);
     }
