@@ -2,11 +2,14 @@
 
 # Kernels of which less than 95 % of the sectors that warps touch are needed, and why.
 PARAMETERS = "parameters, or their gradient"
+ROWS = "rows of 28 pixels begin at no multiple of 32 bytes"
 SCATTERED = {
-    "avgpool_fwd<float>": "lanes in a row want every second pixel of a planar row; windows overlap in the first-level cache",
-    "conv_first_y<8>": "rows of 28 pixels begin at no multiple of 32 bytes",
-    "conv_sum": PARAMETERS, "conv_turn": PARAMETERS, "conv_tensor_pack<0>": PARAMETERS, "conv_tensor_pack<1>": PARAMETERS,
-    "weight_std_fwd": PARAMETERS, "weight_std_bwd": PARAMETERS, "norm_sum_images": PARAMETERS,
+    "avgpool_fwd<float,false>": "lanes in a row want every second pixel of a planar row; windows overlap in the first-level "
+                                "cache",
+    "conv_first_y<8,false>": ROWS, "conv_first_y<8,true>": ROWS,
+    "conv_dense_pack": PARAMETERS, "conv_sum": PARAMETERS, "conv_turn": PARAMETERS, "conv_tensor_pack<0>": PARAMETERS,
+    "conv_tensor_pack<1>": PARAMETERS, "weight_std_fwd": PARAMETERS, "weight_std_bwd": PARAMETERS,
+    "norm_sum_images": PARAMETERS,
     "copy": "parameters; tensors are copied whole", "zero": PARAMETERS, "scale_add": PARAMETERS,
     "energies": "one float of each image's 16 lanes", "conv_sum_pixels": "sixteen sums by half a warp",
 }
