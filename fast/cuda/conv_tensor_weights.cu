@@ -220,7 +220,9 @@ conv_tensor_weights(weights_shape g, const float *x, const float *gy, const floa
             }
 }
 
-/* Splits enough for a large device's hundred-odd processors: the block of nine taps has one to itself, others share. */
+/* Splits enough for a large device's hundred-odd processors: the block of nine taps has one to itself, others share. To store
+ * and add up a split's partial sums of nine taps takes an eleventh of a tile's time: so no more splits than where splits * blocks
+ * of these and tiles / splits tiles together take least. */
 static weights_shape shape_of(int n, const fast_conv &c)
 {
     weights_shape g = {};
@@ -237,6 +239,8 @@ static weights_shape shape_of(int n, const fast_conv &c)
     g.in_tiles = conv_tiles(g.blocks_in, BLOCKS);
     int blocks = g.in_tiles * conv_tiles(g.blocks_out, BLOCKS) * (g.whole ? 1 : c.k * c.k);
     int most = (g.whole ? 132 : 264) / blocks;
+    while (g.whole && most > 1 && blocks * most * most > 11 * g.tile.tiles)
+        most--;
     most = most < 1 ? 1 : most > g.tile.tiles ? g.tile.tiles : most;
     g.per = conv_tiles(g.tile.tiles, most);
     g.splits = conv_tiles(g.tile.tiles, g.per);
