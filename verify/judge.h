@@ -22,7 +22,7 @@ double verify_distance(const double *a, const double *b, size_t n);
  * and why; `usual`: the case of c. */
 double verify_bound(icd_case usual, double own, double moved, icd_case *why);
 
-enum { VERIFY_ROUNDINGS = 4 };
+enum { VERIFY_ROUNDINGS = 8 };
 typedef struct { icd_engine *plain, *rounded; fast_backend table; } verify_factors;
 
 /* The two engines, with one thread; none where `judged` rounds no factors. */
