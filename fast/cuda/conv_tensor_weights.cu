@@ -221,8 +221,8 @@ conv_tensor_weights(weights_shape g, const float *x, const float *gy, const floa
 }
 
 /* Splits enough for a large device's hundred-odd processors: the block of nine taps has one to itself, others share. To store
- * and add up a split's partial sums of nine taps takes an eleventh of a tile's time: so no more splits than where splits * blocks
- * of these and tiles / splits tiles together take least. */
+ * and add up a split's partial sums of nine taps takes an eleventh of a tile's time: so no more splits than where
+ * splits * blocks of these and tiles / splits tiles together take least. */
 static weights_shape shape_of(int n, const fast_conv &c)
 {
     weights_shape g = {};
