@@ -317,7 +317,7 @@ static void find_swish(fast_plan *p)
                    && b->conv_swish_bwd_x;
         if (d->kind == FAST_NODE_ACT && d->act == FAST_SWISH && before->out == d->in[0] && readers(p, before->out) == 1)
             before->swish = d->with_last = pool || conv;
-        if (pool && d->with_last)        /* it is written while the pool's input, which may pass through the temporary, is read */
+        if (pool && d->with_last)        /* written while the pool reads what may pass through the temporary */
             p->tensor[d->out].value_step = p->tensor[d->out].count;
     }
 }
