@@ -17,9 +17,8 @@ SCATTERED = {
 WHY = """\
 What is missed, and why: on an H100 in BF16, of {total} ms the convolutions take {conv}; then {top}. The convolutions are
 bound by {bounds}: activations are fp32 in memory, so a 64-channel convolution has 144 flop for each byte that it must move,
-where BF16 tensor cores want 295; and small images have too few pixels for large tiles, so that fragments are read from
-shared memory more often. Of what mma.sync can reach (see the assumptions) the convolutions make {mma_tf32} % in TF32 and
-{mma_bf16} % in BF16: the datasheet's peak is wgmma's. The norms are bound by memory: forward reads x and writes y;
+where BF16 tensor cores want 295. Of what mma.sync can reach (see the assumptions) the convolutions make {mma_tf32} % in TF32
+and {mma_bf16} % in BF16: the datasheet's peak is wgmma's. The norms are bound by memory: forward reads x and writes y;
 backward reads x and gy and writes gx.
 """
 
@@ -70,10 +69,10 @@ may be put together wrongly: such a load's coalescing is then told too low.
 
 ## Host
 
-A worker thread prepares the next batch (starts, positives, neighbours and their transitions) while the device computes
-gradients and update. Host: measured once, 128 starts, 128 positives and 100 neighbours through code-cifar10's transitions
-(icd_augment_apply) by one core of an Intel Xeon server. Where that is more than the device takes, one worker does not hide
-it all, and two do.
+The next batch (starts, positives, neighbours and their transitions) is prepared while the device computes gradients and
+update, image by image by as many threads as `threads` says (all of the machine's, if nothing else is said). Host: measured
+once, 128 starts, 128 positives and 100 neighbours through code-cifar10's transitions (icd_augment_apply) by one core of an
+Intel Xeon server. With the cores of the last column it costs the device no time.
 
 {host}
 
