@@ -37,8 +37,9 @@ BF16.
 {summary}
 
 "of peak": flops as the convolutions' formula has them (not those of borders and tails) over the datasheet's peak, while a
-convolution runs. "convolutions % with L2": as if what a launch moves came from L2 wherever it fits half of it; all else
-here takes it from memory.
+convolution runs. First layers do their swish in the same launches, which counts as convolutions; pools likewise.
+"convolutions % with L2": as if what a launch moves came from L2 wherever it fits half of it; all else here takes it from
+memory.
 
 ## Claims
 
