@@ -235,6 +235,7 @@ conv_weights(fp32_weights g, const float *x, const float *gy, const float *scale
 enum { TAPS = 32, TURN = 256 };
 struct fp32_turn {
     int ci, co, taps, backward, splits;
+    int each;                /* taps of a block, at most TAPS */
     int in, out;             /* pitches: of a channel in, odd; of a channel out, 2 + 32 j: few banks are met twice */
     int64_t partial;
 };
@@ -245,7 +246,7 @@ static __device__ __forceinline__ int turn_at(const fp32_turn &g, int o, int i, 
 static __device__ __forceinline__ int turn_w(const fp32_turn &g, int taps, int e, int64_t *at)
 {
     int t = e % taps, i = e / taps % 16, o = e / taps / 16, in = block_x() * 16 + i, out = block_y() * 16 + o;
-    *at = (static_cast<int64_t>(out) * g.ci + in) * g.taps + block_z() * TAPS + t;
+    *at = (static_cast<int64_t>(out) * g.ci + in) * g.taps + block_z() * g.each + t;
     return in < g.ci && out < g.co ? turn_at(g, o, i, t) : -1;
 }
 
@@ -256,7 +257,7 @@ static __device__ __forceinline__ int turn_packed(const fp32_turn &g, int e, int
     int from = g.backward ? block_y() : block_x(), to = g.backward ? block_x() : block_y();
     int lines = conv_tiles(g.backward ? g.co : g.ci, FAST_LANES) * 16;
     int lanes = conv_tiles(g.backward ? g.ci : g.co, FAST_LANES) * 16;
-    *at = (static_cast<int64_t>(block_z() * TAPS + t) * lines + from * 16 + line) * lanes + to * 16 + lane;
+    *at = (static_cast<int64_t>(block_z() * g.each + t) * lines + from * 16 + line) * lanes + to * 16 + lane;
     return g.backward ? turn_at(g, line, lane, t) : turn_at(g, lane, line, t);
 }
 
@@ -270,7 +271,7 @@ static __device__ __forceinline__ int turn_packed(const fp32_turn &g, int e, int
 __global__ void __launch_bounds__(TURN) conv_turn(fp32_turn g, const float *w, float *packed)
 {
     DYN_SHARED(float, tile);
-    const int taps = min(static_cast<int>(TAPS), g.taps - block_z() * TAPS);
+    const int taps = min(g.each, g.taps - block_z() * g.each);
     int64_t at;
     for (int e = thread_x(); e < 256 * taps; e += TURN)
         tile[turn_at(g, e / taps / 16, e / taps % 16, e % taps)] = turn_w(g, taps, e, &at) < 0 ? 0.0f : w[at];
@@ -282,11 +283,12 @@ __global__ void __launch_bounds__(TURN) conv_turn(fp32_turn g, const float *w, f
 }
 
 /* gw += the sum of the splits' partial sums, in their order: conv_turn the other way round. A thread adds up the splits of its
- * places, 16 lanes in a row; `tile` turns them; then gw is read and written along its rows. */
+ * places, 16 lanes in a row; `tile` turns them; then gw is read and written along its rows. With few channels a block has few
+ * taps, so that many blocks read. */
 __global__ void __launch_bounds__(TURN) conv_sum(fp32_turn g, const float *partial, float *gw)
 {
     DYN_SHARED(float, tile);
-    const int taps = min(static_cast<int>(TAPS), g.taps - block_z() * TAPS);
+    const int taps = min(g.each, g.taps - block_z() * g.each);
     int64_t at;
     for (int e = thread_x(); e < 256 * taps; e += TURN) {
         int to = turn_packed(g, e, &at);
@@ -307,15 +309,15 @@ __global__ void __launch_bounds__(TURN) conv_sum(fp32_turn g, const float *parti
 
 using namespace CUDA_SIDE;
 
-static fp32_turn turn_of(int ci, int co, int taps, int backward)
+static fp32_turn turn_of(int ci, int co, int taps, int backward, int each)
 {
-    int in = (taps < TAPS ? taps : TAPS) | 1;
-    return fp32_turn{ ci, co, taps, backward, 0, in, conv_tiles(16 * in - 2, 32) * 32 + 2, 0 };
+    int in = each | 1;
+    return fp32_turn{ ci, co, taps, backward, 0, each, in, conv_tiles(16 * in - 2, 32) * 32 + 2, 0 };
 }
 
 static dim3 turn_grid(const fp32_turn *g)
 {
-    return dim3((unsigned)fast_blocks(g->ci), (unsigned)fast_blocks(g->co), (unsigned)conv_tiles(g->taps, TAPS));
+    return dim3((unsigned)fast_blocks(g->ci), (unsigned)fast_blocks(g->co), (unsigned)conv_tiles(g->taps, g->each));
 }
 
 static size_t turn_bytes(const fp32_turn *g) { return 16 * (size_t)g->out * sizeof(float); }
@@ -328,16 +330,8 @@ size_t CUDA_(conv_fp32_packed)(const conv_map *m)
 void CUDA_(conv_fp32_pack)(const conv_map *m, const float *w, float *packed)
 {
     int ci = m->backward ? m->cd : m->cs, co = m->backward ? m->cs : m->cd;
-    fp32_turn g = turn_of(ci, co, m->k * m->k, m->backward);
+    fp32_turn g = turn_of(ci, co, m->k * m->k, m->backward, m->k * m->k < TAPS ? m->k * m->k : TAPS);
     LAUNCH(conv_turn, turn_grid(&g), TURN, turn_bytes(&g), CUDA_(stream), g, w, packed);
-}
-
-void CUDA_(conv_sum_splits)(const fast_conv *c, int splits, const float *partial, float *gw)
-{
-    fp32_turn g = turn_of(c->ci, c->co, c->k * c->k, 0);
-    g.splits = splits;
-    g.partial = (int64_t)conv_partial(c);
-    LAUNCH(conv_sum, turn_grid(&g), TURN, turn_bytes(&g), CUDA_(stream), g, partial, gw);
 }
 
 /* Fewer blocks than this leave multiprocessors idle (an H100 has 132): then smaller ones. Both add in the same order, so the
@@ -348,6 +342,17 @@ enum { BUSY = 2 * 132 };
 enum { BUSY = 4 };
 #endif
 enum { SPLIT_BLOCKS = 4 * 132 };
+
+void CUDA_(conv_sum_splits)(const fast_conv *c, int splits, const float *partial, float *gw)
+{
+    int taps = c->k * c->k, blocks = fast_blocks(c->ci) * fast_blocks(c->co), each = taps < TAPS ? taps : TAPS;
+    while (each > 1 && blocks * conv_tiles(taps, each) < BUSY / 2)
+        each = (each + 1) / 2;
+    fp32_turn g = turn_of(c->ci, c->co, taps, 0, each);
+    g.splits = splits;
+    g.partial = (int64_t)conv_partial(c);
+    LAUNCH(conv_sum, turn_grid(&g), TURN, turn_bytes(&g), CUDA_(stream), g, partial, gw);
+}
 
 template <int ROWS, int COLS>
 static unsigned gemm_grid(fp32_map *g)
