@@ -85,7 +85,7 @@ typedef struct {
     float step_size, noise;  /* noise 0: none drawn */
     int clamp;
     uint64_t seed, first;
-    const uint64_t *iteration;
+    const uint64_t *iteration;       /* one, read when the move is made: a recorded call may be sent again for another */
     uint32_t purpose, sample;
     const double *normals;   /* NULL: draw */
     float *inside;           /* (n,d) or NULL: gets 1 where 0 <= value before the clamp <= 1, else 0 (1 without clamp) */
@@ -140,7 +140,7 @@ typedef struct {
     const char *(*wait)(void);           /* until all that was called before the last mark is done; then as fault() */
     size_t (*available)(void);           /* bytes that could be had now */
     /* What is called from begin to end, slots and branches only, may be recorded and sent as one. end's answer is the record's
-     * number; again sends that record once more: 1, or 0 where it is not kept. */
+     * number, 0 where it is not kept; again sends the record of that number once more: 1, or 0 where it is kept no more. */
     void (*begin)(fast_record);
     unsigned (*end)(fast_record);
     int (*again)(fast_record, unsigned number);
@@ -287,7 +287,8 @@ struct fast_backend {
     void (*sum_squares)(fast_ctx *, size_t count, const float *a, const float *b, double *out);
     void (*adam)(fast_ctx *, const fast_adam *a);
 
-    /* -- two calls in one, each NULL where the table lacks it: the plan then makes the two calls. s = swish(y) -- */
+    /* -- two calls in one, each NULL where the table lacks it: the plan then makes the two calls. s = swish(y), like y; gs: its
+     * adjoint. No output overlaps an input, save gx, which may be add. --                                  [ICD:B.1] -- */
 
     /* y = conv_fwd without add, and s; c planar. gx = conv_bwd_x of swish'(y) gs. */
     void (*conv_swish_fwd)(fast_ctx *, int n, const fast_conv *c, const float *x, const float *packed, const float *bias,

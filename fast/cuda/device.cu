@@ -147,9 +147,9 @@ static unsigned end(fast_record which)
     auto &r = recorded[which];
     cudaGraph_t graph = nullptr;
     CHECKED(cudaStreamEndCapture(CUDA_(stream), &graph));
-    r.number = ++records;
     if (!graph)
-        return r.number;
+        return 0;
+    r.number = ++records;
     if (!update(r.graph, graph)) {
         if (r.graph)
             CHECKED(cudaGraphExecDestroy(r.graph));
