@@ -350,6 +350,7 @@ static void lay_out(fast_plan *p)
     size_t n = (size_t)p->part, at = 0;
     int widest = p->part;
     p->branches = b->device ? p->arch->n_scales : 1;
+    assert(p->branches <= FAST_BRANCHES);
     find_passing(p);
     find_swish(p);
     at_least(&p->scratch, b->scratch);

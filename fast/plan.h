@@ -42,9 +42,9 @@ typedef struct {
     size_t saved, saved_count;       /* norm_swish: d, if kept; maxpool: which (bytes); attention: rows */
     size_t stats, stats_count;       /* norm_swish: stats */
     size_t affine;                   /* norm_swish with per_image: (4,part,c): gain, bias, their gradients */
-    /* How adjoints flow, the same in both backward passes. */
     int swish;                       /* conv, avgpool: the next node is a swish of out, and the table has both in one slot */
     int with_last;                   /* act: it is that next node */
+    /* How adjoints flow, the same in both backward passes. */
     int gy;                          /* the tensor in whose adjoint the output's is found: out, or what out was added to */
     int plus[3];                     /* input j's adjoint = this node's share + that of tensor plus[j]; -1: share alone.
                                       * `add`'s adjoint needs no call: it is the output's, until another share comes to it */
