@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "fast/cuda/emulate/emulate.h"
+#include "tests/cuda/order.h"
 #include "tests/test.h"
 
 namespace CUDA_SIDE {
@@ -14,16 +14,6 @@ enum { N = 64, BRANCHES = 3, ROUNDS = 4 };
 __global__ void add(float *y, const float *x, float a) { y[threadIdx.x] += a * x[threadIdx.x]; }
 __global__ void times(float *y, float a) { y[threadIdx.x] *= a; }
 __global__ void nothing(float *) {}
-
-static void order(emulate_order o, uint64_t seed, int check)
-{
-    emulate_options all = emulate_get();
-    all.order = o;
-    all.seed = seed;
-    all.quiet = 1;
-    all.check = check;
-    emulate_set(all);
-}
 
 // A main stream with side streams, and arrays: y[1], ... of the branches.
 struct net {

@@ -3,7 +3,7 @@
 
 #include <thread>
 
-#include "fast/cuda/emulate/emulate.h"
+#include "tests/cuda/order.h"
 #include "tests/test.h"
 
 namespace CUDA_SIDE {
@@ -16,16 +16,6 @@ __global__ void add(float *y, const float *x, float a)
     y[t] += a * x[t];
 }
 __global__ void set(float *y, float a) { y[threadIdx.x] = a; }
-
-static void order(emulate_order o, uint64_t seed, int check = 1)
-{
-    emulate_options all = emulate_get();
-    all.order = o;
-    all.seed = seed;
-    all.quiet = 1;
-    all.check = check;
-    emulate_set(all);
-}
 
 static float *device_floats()
 {
